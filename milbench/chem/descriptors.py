@@ -1,0 +1,161 @@
+"""Named feature sets: 2D sets of a molecule, 3D sets of each conformer, as float32 rows with column names.
+
+A value that a descriptor cannot give (Ipc beyond float32, a partial charge of a metal) stays NaN or infinite here; the doctor
+names such columns and nothing is filled in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from rdkit import Chem, rdBase
+from rdkit.Chem import Descriptors, MACCSkeys, rdFingerprintGenerator
+from rdkit.Chem import rdMolDescriptors as rd
+
+from milbench.chem import conjugation, huckel
+from milbench.chem.conformers import Conformers
+from milbench.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Set2D:
+    """`compute(mol)` gives the [F] values of `columns`."""
+
+    name: str
+    columns: tuple[str, ...]
+    compute: Callable[[Chem.Mol], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Set3D:
+    """`compute(conformers)` gives [N, F], one row a conformer, of `columns`."""
+
+    name: str
+    columns: tuple[str, ...]
+    compute: Callable[[Conformers], np.ndarray]
+
+
+S = TypeVar("S", Set2D, Set3D)
+
+
+def features_2d(mol: Chem.Mol, sets: list[Set2D]) -> np.ndarray:
+    """The 2D row of a molecule, float32 [F], the sets' columns one after the other."""
+    with rdBase.BlockLogs():
+        return _float32(np.concatenate([chosen.compute(mol) for chosen in sets]))
+
+
+def features_3d(conformers: Conformers, sets: list[Set3D]) -> np.ndarray:
+    """The 3D rows of a molecule's conformers, float32 [N, F], the sets' columns one after the other."""
+    with rdBase.BlockLogs():
+        return _float32(np.concatenate([chosen.compute(conformers) for chosen in sets], axis=1))
+
+
+def columns_of(sets: list[Set2D] | list[Set3D]) -> list[str]:
+    """The names of all columns of `sets`, in order."""
+    return [column for chosen in sets for column in chosen.columns]
+
+
+def sets_2d(*names: str) -> list[Set2D]:
+    """2D sets by name; `morgan:SIZE:RADIUS` gives Morgan counts of other than 1024 bits and radius 2."""
+    return [_morgan(*map(int, name.split(":")[1:])) if _is_sized_morgan(name) else _find(name, SETS_2D) for name in names]
+
+
+def sets_3d(*names: str) -> list[Set3D]:
+    """3D sets by name."""
+    return [_find(name, SETS_3D) for name in names]
+
+
+def _find(name: str, known: dict[str, S]) -> S:
+    if name not in known:
+        raise ConfigError("feature set", got=name, want=f"one of {', '.join(known)}")
+    return known[name]
+
+
+def _is_sized_morgan(name: str) -> bool:
+    parts = name.split(":")
+    return len(parts) == 3 and parts[0] == "morgan" and all(part.isdigit() for part in parts[1:])
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+def _rdkit217(mol: Chem.Mol) -> np.ndarray:
+    return np.array([function(mol) for _, function in Descriptors.descList], dtype=np.float64)
+
+
+def _morgan(size: int = 1024, radius: int = 2) -> Set2D:
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=size)
+    names = tuple(f"morgan{radius}_{bit}" for bit in range(size))
+    return Set2D("morgan", names, lambda mol: generator.GetCountFingerprintAsNumPy(mol).astype(np.float64))
+
+
+def _maccs(mol: Chem.Mol) -> np.ndarray:
+    return np.array(list(MACCSkeys.GenMACCSKeys(mol)), dtype=np.float64)[1:]  # key 0 does not exist
+
+
+def _each(function: Callable[..., list[float]], conformers: Conformers) -> np.ndarray:
+    """[N, F] from an RDKit function of (mol, confId)."""
+    return np.array([function(conformers.mol, confId=i) for i in range(len(conformers))], dtype=np.float64)
+
+
+_USRCAT_CENTRES = ("all", "hydrophobic", "aromatic", "acceptor", "donor")
+_USR = tuple(f"{centre}_{moment}" for centre in ("ctd", "cst", "fct", "ftf") for moment in ("mean", "sd", "skew"))
+_SHAPE = {
+    "pmi1": rd.CalcPMI1,
+    "pmi2": rd.CalcPMI2,
+    "pmi3": rd.CalcPMI3,
+    "npr1": rd.CalcNPR1,
+    "npr2": rd.CalcNPR2,
+    "pbf": rd.CalcPBF,
+    "gyration": rd.CalcRadiusOfGyration,
+    "asphericity": rd.CalcAsphericity,
+    "eccentricity": rd.CalcEccentricity,
+    "inertial_shape": rd.CalcInertialShapeFactor,
+    "spherocity": rd.CalcSpherocityIndex,
+}
+
+
+def _shape(conformers: Conformers) -> np.ndarray:
+    rows = range(len(conformers))
+    return np.array([[float(f(conformers.mol, confId=i)) for f in _SHAPE.values()] for i in rows])
+
+
+def _usr(function: Callable[..., list[float]], conformers: Conformers) -> np.ndarray:
+    """USR moments, which RDKit refuses to molecules of fewer than three atoms: zeros for these."""
+    if conformers.mol.GetNumAtoms() < 3:
+        return np.zeros((len(conformers), 12 if function is rd.GetUSR else 60))
+    return _each(function, conformers)
+
+
+def _huckel(conformers: Conformers) -> np.ndarray:
+    return huckel.huckel(conformers.mol, conformers.coordinates).table()
+
+
+def _numbered(prefix: str, n: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}_{i + 1}" for i in range(n))
+
+
+SETS_2D: dict[str, Set2D] = {
+    "rdkit217": Set2D("rdkit217", tuple(name for name, _ in Descriptors.descList), _rdkit217),
+    "morgan": _morgan(),
+    "maccs": Set2D("maccs", _numbered("maccs", 166), _maccs),
+    "conjugation": Set2D("conjugation", conjugation.COLUMNS, conjugation.conjugation),
+}
+
+SETS_3D: dict[str, Set3D] = {
+    "autocorr3d": Set3D("autocorr3d", _numbered("autocorr3d", 80), partial(_each, rd.CalcAUTOCORR3D)),
+    "rdf": Set3D("rdf", _numbered("rdf", 210), partial(_each, rd.CalcRDF)),
+    "morse": Set3D("morse", _numbered("morse", 224), partial(_each, rd.CalcMORSE)),
+    "whim": Set3D("whim", _numbered("whim", 114), partial(_each, rd.CalcWHIM)),
+    "getaway": Set3D("getaway", _numbered("getaway", 273), partial(_each, rd.CalcGETAWAY)),
+    "usr": Set3D("usr", tuple(f"usr_{name}" for name in _USR), partial(_usr, rd.GetUSR)),
+    "usrcat": Set3D(
+        "usrcat", tuple(f"usrcat_{c}_{name}" for c in _USRCAT_CENTRES for name in _USR), partial(_usr, rd.GetUSRCAT)
+    ),
+    "shape": Set3D("shape", tuple(f"shape_{name}" for name in _SHAPE), _shape),
+    "huckel": Set3D("huckel", huckel.COLUMNS, _huckel),
+}

@@ -1,0 +1,220 @@
+"""Labels, 2D and instance tables joined into one data set, every loss of a row counted (spec section 2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from milbench.data.bags import BagData
+from milbench.data.tables import Columns, Report, Table, from_frame, read_table, usable_rows
+from milbench.data.targets import RawTargets, read_targets
+from milbench.errors import DataError
+from milbench.files import content_hash
+from milbench.tasks import EUOS25, TaskSet
+
+SMILES_COLUMNS = ("curated_SMILES", "smiles", "SMILES")
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """How tables are read: column names, missing labels ("mask" or "negative"), empty bags, non-finite features."""
+
+    columns: Columns = Columns()
+    labels_missing: str = "mask"
+    keep_empty_bags: bool = False
+    allow_missing_features: bool = False
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Instances joined over their tables, sorted by molecule: ID and conf_id [R] text, features [R, F3], names."""
+
+    ids: np.ndarray
+    conf_ids: np.ndarray
+    features: np.ndarray
+    names: tuple[str, ...]
+
+
+def load_tables(
+    labels: str | Path | pd.DataFrame,
+    feat2d: str | Path | pd.DataFrame,
+    instances: Sequence[str | Path | pd.DataFrame],
+    tasks: TaskSet = EUOS25,
+    options: TableOptions | None = None,
+) -> BagData:
+    """One data set from a labels table, a 2D table and one or more instance tables (files or data frames).
+
+    Molecules keep the order of the labels table. Everything dropped or averaged is in `.notes`; DataErrors name the place.
+    """
+    options = options or TableOptions()
+    columns, report = options.columns, Report()
+    label_table = _open(labels, "labels", (columns.id, columns.split, columns.fold, *SMILES_COLUMNS))
+    table2d = _open(feat2d, "2D table", (columns.id,))
+    tables3d = [_open(source, "instance table", (columns.id, columns.conf)) for source in instances]
+    if not tables3d:
+        raise DataError("instance tables", "none given", do="name at least one table with ID, conf_id and features")
+    for table in (table2d, *tables3d):
+        if len(tables3d) and table.source == label_table.source:
+            raise DataError(table.source, "is the labels table itself", do="give the features a table of their own")
+    raw = read_targets(label_table, tasks, options.labels_missing, report)
+    not_features = columns.reserved | set(tasks.target_columns)
+    ids = _unique(label_table, columns.id)
+    names2d = tuple(table2d.feature_names(not_features))
+    inst = _join_instances([usable_rows(table, report) for table in tables3d], columns, not_features, options, report)
+    row2d = _rows_of(ids, _unique(table2d, columns.id), label_table.source, table2d.source, report)
+    bag = _rows_of(ids, np.unique(inst.ids.astype(str)), label_table.source, tables3d[0].source, report)
+    keep = row2d >= 0 if options.keep_empty_bags else (row2d >= 0) & (bag >= 0)
+    _say_drops(keep, row2d, bag, options.keep_empty_bags, report)
+    kept = np.flatnonzero(keep)
+    if not kept.size:
+        raise DataError(label_table.source, "no molecule is in all tables", do="check that the ID columns hold the same names")
+    x2d = table2d.take(row2d[kept]).features(names2d, allow_missing=options.allow_missing_features)
+    order, offsets = _grouped(ids[kept], inst.ids)
+    return _finished(
+        label_table,
+        ids,
+        kept,
+        raw,
+        (x2d, inst.features[order], inst.conf_ids[order], offsets),
+        (names2d, inst.names),
+        columns,
+        report,
+    )
+
+
+def _open(source: str | Path | pd.DataFrame, name: str, text_columns: Sequence[str]) -> Table:
+    return from_frame(source, name) if isinstance(source, pd.DataFrame) else read_table(source, text_columns)
+
+
+def _unique(table: Table, column: str) -> np.ndarray:
+    ids = table.text(column)
+    repeated = np.flatnonzero(pd.Series(ids).duplicated())
+    if repeated.size:
+        row = int(repeated[0])
+        raise DataError(
+            table.source, "ID appears twice", row=row + 1, column=column, got=ids[row], do="keep one row a molecule"
+        )
+    return ids
+
+
+def _rows_of(ids: np.ndarray, there: np.ndarray, here_name: str, there_name: str, report: Report) -> np.ndarray:
+    """The row of each molecule in another table, -1 where it has none; what is in one table only is reported."""
+    rows = pd.Index(there).get_indexer(pd.Index(ids))
+    if (rows < 0).all():
+        raise DataError(there_name, f"shares no ID with {here_name}", got=str(there[0]), want=f"IDs like {ids[0]!r}")
+    only = len(there) - int((rows >= 0).sum())
+    if only:
+        report.say(f"{there_name}: {only} molecules are not in {here_name} and are left out")
+    return rows
+
+
+def _say_drops(keep: np.ndarray, row2d: np.ndarray, bag: np.ndarray, keep_empty: bool, report: Report) -> None:
+    if (row2d < 0).any():
+        report.say(f"{int((row2d < 0).sum())} molecules have no row in the 2D table and are dropped")
+    empty = int(((bag < 0) & (row2d >= 0)).sum())
+    if empty:
+        report.say(
+            f"{empty} molecules have no conformer and are {'kept, predicted from 2D alone' if keep_empty else 'dropped'}"
+        )
+
+
+def _join_instances(
+    tables: list[Table], columns: Columns, not_features: frozenset[str], options: TableOptions, report: Report
+) -> Instances:
+    """Inner-join the instance tables on (ID, conf_id); duplicate keys are averaged within their table, with a count."""
+    parts = [_instances(table, columns, not_features, options, report) for table in tables]
+    first = parts[0]
+    names = list(first.names)
+    for table, part in zip(tables[1:], parts[1:], strict=True):
+        shared = sorted(set(names) & set(part.names))
+        if shared:
+            raise DataError(
+                table.source, "has a feature that an earlier instance table has too", column=shared[0], do="rename one"
+            )
+        names += part.names
+    keys = [pd.MultiIndex.from_arrays([part.ids, part.conf_ids]) for part in parts]
+    rows = [np.arange(len(first.ids)), *(key.get_indexer(keys[0]) for key in keys[1:])]
+    keep = np.logical_and.reduce([row >= 0 for row in rows])
+    if not keep.any():
+        raise DataError(tables[1].source, f"shares no (ID, conf_id) with {tables[0].source}", do="check both columns")
+    for table, part in zip(tables, parts, strict=True):
+        lost = len(part.ids) - int(keep.sum())
+        if lost:
+            report.say(f"{table.source}: {lost} conformers are not in every instance table and are left out")
+    features = np.concatenate([part.features[row[keep]] for part, row in zip(parts, rows, strict=True)], axis=1)
+    return Instances(first.ids[keep], first.conf_ids[keep], features, tuple(names))
+
+
+def _instances(
+    table: Table, columns: Columns, not_features: frozenset[str], options: TableOptions, report: Report
+) -> Instances:
+    if not len(table):
+        raise DataError(table.source, "has no usable row", do="check its status and error columns")
+    ids, conf_ids = table.text(columns.id), table.text(columns.conf)
+    names = tuple(table.feature_names(not_features))
+    features = table.features(names, allow_missing=options.allow_missing_features)
+    codes, unique = pd.factorize(pd.MultiIndex.from_arrays([ids, conf_ids]))
+    if len(unique) == len(codes):
+        return Instances(ids, conf_ids, features, names)
+    report.say(f"{table.source}: {len(codes) - len(unique)} rows repeat an (ID, conf_id); each such group is averaged")
+    mean = pd.DataFrame(features.astype(np.float64)).groupby(codes).mean().to_numpy(np.float32)
+    first = np.unique(codes, return_index=True)[1]
+    return Instances(ids[first], conf_ids[first], mean, names)
+
+
+def _grouped(ids: np.ndarray, instance_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The instance rows of these molecules, bag after bag in the molecules' order, and the offsets [M+1]."""
+    molecule = pd.Index(ids).get_indexer(pd.Index(instance_ids))
+    order = np.argsort(molecule, kind="stable")
+    order = order[np.searchsorted(molecule[order], 0) :]
+    counts = np.bincount(molecule[molecule >= 0], minlength=len(ids))
+    return order, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _finished(
+    table: Table,
+    ids: np.ndarray,
+    kept: np.ndarray,
+    raw: RawTargets,
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    names: tuple[tuple[str, ...], tuple[str, ...]],
+    columns: Columns,
+    report: Report,
+) -> BagData:
+    x2d, xinst, conf_ids, offsets = arrays
+    raw = raw.take(kept)
+    split = table.text(columns.split) if columns.split in table.names else np.full(len(table), "train", dtype=object)
+    fold = _fold_numbers(table, columns.fold)
+    smiles = next((table.data[c].to_pandas().to_numpy(object) for c in SMILES_COLUMNS if c in table.names), None)
+    text = "\n".join([*ids[kept], "", *conf_ids, "", *split[kept], *names[0], *names[1]])
+    content = content_hash(x2d, xinst, offsets, raw.y, raw.w, raw.abs, raw.w_abs, raw.fluo, raw.w_fluo, fold[kept], text=text)
+    return BagData(
+        ids=ids[kept],
+        x2d=torch.from_numpy(x2d),
+        xinst=torch.from_numpy(xinst),
+        offsets=torch.from_numpy(offsets),
+        conf_ids=conf_ids,
+        split=split[kept],
+        fold=fold[kept],
+        raw=raw,
+        names2d=names[0],
+        names_inst=names[1],
+        smiles=None if smiles is None else smiles[kept],
+        notes=tuple(report.lines),
+        content=content,
+    )
+
+
+def _fold_numbers(table: Table, column: str) -> np.ndarray:
+    """Fold of each molecule, int64 [n]; -1 where there is none (an empty cell, or no such column)."""
+    if column not in table.names:
+        return np.full(len(table), -1, dtype=np.int64)
+    values = table.numbers(column)
+    wrong = np.flatnonzero(~np.isnan(values) & (values != np.floor(values)))
+    if wrong.size:
+        row = int(wrong[0])
+        raise DataError(table.source, row=row + 1, column=column, got=float(values[row]), want="a whole number or empty")
+    return np.where(np.isnan(values) | (values < 0), -1, values).astype(np.int64)

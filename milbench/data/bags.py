@@ -1,0 +1,112 @@
+"""Molecules and their bags as contiguous arrays, and a batch of them without padding (spec section 2)."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from milbench.data.targets import RawTargets, Targets
+from milbench.errors import DataError
+
+
+@dataclass(frozen=True)
+class BagBatch:
+    """A ragged batch of B molecules with R instances in all; rows offsets[b]:offsets[b+1] of xinst belong to molecule b.
+
+    x2d [B, F2], xinst [R, F3], offsets [B+1] int64, segment [R] int64 (the molecule of each row), index [B] int64 (the
+    molecules' places in the data set), targets of B molecules or None.
+    """
+
+    x2d: Tensor
+    xinst: Tensor
+    offsets: Tensor
+    segment: Tensor
+    index: Tensor
+    targets: Targets | None = None
+
+    def __len__(self) -> int:
+        return self.x2d.shape[0]
+
+    def to(self, device: Any, non_blocking: bool = False) -> "BagBatch":
+        """The same batch on another device."""
+        return _mapped(self, lambda x: x.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "BagBatch":
+        """The same batch in page-locked memory."""
+        return _mapped(self, lambda x: x.pin_memory())
+
+
+def _mapped(value: Any, fn: Any) -> Any:
+    def one(x: Any) -> Any:
+        return fn(x) if isinstance(x, Tensor) else _mapped(x, fn) if dataclasses.is_dataclass(x) else x
+
+    return dataclasses.replace(value, **{f.name: one(getattr(value, f.name)) for f in dataclasses.fields(value)})
+
+
+def make_batch(x2d: Tensor, xinst: Tensor, offsets: Tensor, targets: Targets | None = None) -> BagBatch:
+    """A batch of whole arrays: x2d [B, F2], xinst [R, F3], offsets [B+1]."""
+    lengths = offsets.diff()
+    rows = torch.arange(len(lengths), device=offsets.device)
+    segment = torch.repeat_interleave(rows, lengths, output_size=xinst.shape[0])
+    return BagBatch(x2d, xinst, offsets, segment, rows, targets)
+
+
+@dataclass(frozen=True)
+class BagData:
+    """A data set: M molecules and their ΣN instances, contiguous (or memory-mapped), with raw targets.
+
+    ids [M] text, x2d float32 [M, F2], xinst float32 or float16 [ΣN, F3], offsets int64 [M+1], conf_ids [ΣN] text,
+    split [M] text, fold [M] int64 (-1: none), smiles [M] text or None. Feature names in order. `notes` say what was
+    dropped or averaged on the way; `content` is a hash of all arrays.
+    """
+
+    ids: np.ndarray
+    x2d: Tensor
+    xinst: Tensor
+    offsets: Tensor
+    conf_ids: np.ndarray
+    split: np.ndarray
+    fold: np.ndarray
+    raw: RawTargets
+    names2d: tuple[str, ...]
+    names_inst: tuple[str, ...]
+    smiles: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    content: str = ""
+
+    def __post_init__(self) -> None:
+        m, r = len(self.ids), self.xinst.shape[0]
+        sizes = {"x2d": self.x2d.shape[0], "offsets": len(self.offsets) - 1, "split": len(self.split), "fold": len(self.fold)}
+        for name, size in sizes.items():
+            if size != m:
+                raise DataError("bag data", f"{name} has {size} molecules, ids has {m}")
+        if int(self.offsets[0]) != 0 or int(self.offsets[-1]) != r or bool((self.offsets.diff() < 0).any()):
+            raise DataError("bag data", f"offsets do not partition the {r} instance rows", do="prepare the data again")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def bag_sizes(self) -> np.ndarray:
+        """Instances of each molecule [M]."""
+        return self.offsets.diff().numpy()
+
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Instance rows of these molecules: (rows [R], offsets [B+1], segment [R]), molecule after molecule."""
+        start = self.offsets[index]
+        lengths = self.offsets[index + 1] - start
+        offsets = torch.zeros(len(index) + 1, dtype=torch.int64)
+        torch.cumsum(lengths, 0, out=offsets[1:])
+        total = int(offsets[-1])
+        segment = torch.repeat_interleave(torch.arange(len(index)), lengths, output_size=total)
+        rows = (start - offsets[:-1])[segment] + torch.arange(total)
+        return rows, offsets, segment
+
+    def gather(self, index: Tensor, targets: Targets | None = None) -> BagBatch:
+        """Copy the molecules `index` [B] (places in this data set) into one ragged float32 batch."""
+        rows, offsets, segment = self.rows(index)
+        picked = None if targets is None else targets.take(index)
+        return BagBatch(self.x2d[index].float(), self.xinst[rows].float(), offsets, segment, index, picked)

@@ -1,0 +1,140 @@
+"""What a fold learns before training starts: scaling, prevalences, label patterns. Frozen values, compared with ==."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from milbench.data.targets import bitmasks
+
+_CHUNK = 65_536
+_FLAT = 1e-7
+"""A spread below this share of the column's magnitude is float32 noise: the column counts as constant."""
+
+
+class _ByValue:
+    """Equality by content, bit for bit, of dataclasses that hold arrays."""
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    return a == b
+
+
+@dataclass(frozen=True, eq=False)
+class Scaler(_ByValue):
+    """Column statistics, float32 [F]: x -> (x - mean) / scale, after NaN and inf became `fill` where imputing is on."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    fill: np.ndarray | None = None
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Standardise x [n, F] in place (x is a fresh copy) and return it."""
+        mean, scale = (torch.from_numpy(a).to(x.device) for a in (self.mean, self.scale))
+        if self.fill is not None:
+            x = torch.where(torch.isfinite(x), x, torch.from_numpy(self.fill).to(x.device))
+        return x.sub_(mean).div_(scale)
+
+    @classmethod
+    def identity(cls, width: int) -> "Scaler":
+        """Changes nothing."""
+        return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
+
+
+def _chunks(x: Tensor | np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), _CHUNK):
+        yield np.asarray(x[rows[start : start + _CHUNK]], dtype=np.float64)
+
+
+def fit_scaler(x: Tensor, rows: np.ndarray, *, impute: bool = False) -> Scaler:
+    """Mean and standard deviation of x[rows], in float64, chunk by chunk; constant columns get scale 1.
+
+    x [n, F]; non-finite values are left out of every statistic when `impute` (they become the median), and make the
+    statistics NaN otherwise, which the caller reports.
+    """
+    width = x.shape[1]
+    count, total = np.zeros(width), np.zeros(width)
+    low, high = np.full(width, np.inf), np.full(width, -np.inf)
+    for part in _chunks(x, rows):
+        if impute:
+            part[~np.isfinite(part)] = np.nan
+        count += np.isfinite(part).sum(axis=0) if impute else len(part)
+        total += np.nansum(part, axis=0) if impute else part.sum(axis=0)
+        low, high = np.fmin(low, np.fmin.reduce(part)), np.fmax(high, np.fmax.reduce(part))
+    mean = total / np.maximum(count, 1)
+    squares = np.zeros(width)
+    for part in _chunks(x, rows):
+        if impute:
+            part[~np.isfinite(part)] = np.nan
+        squares += (np.nansum if impute else np.sum)((part - mean) ** 2, axis=0)
+    std = np.sqrt(squares / np.maximum(count, 1))
+    flat = (count == 0) | (high <= low) | (std <= _FLAT * np.abs(mean))
+    scale = np.where(flat, 1.0, std)
+    fill = _medians(x, rows) if impute else None
+    return Scaler(mean.astype(np.float32), scale.astype(np.float32), fill)
+
+
+def _medians(x: Tensor, rows: np.ndarray) -> np.ndarray:
+    """Median of the finite values of each column of x[rows], float32 [F]; 0 where there is none."""
+    out = np.zeros(x.shape[1], dtype=np.float32)
+    for j in range(x.shape[1]):
+        column = np.asarray(x[rows, j], dtype=np.float64)
+        finite = column[np.isfinite(column)]
+        out[j] = np.median(finite) if finite.size else 0.0
+    return out
+
+
+def fit_target_scale(values: np.ndarray) -> Scaler:
+    """Mean and standard deviation of each auxiliary over its known values; values [n, A] with NaN where missing."""
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=0), 1)
+    filled = np.where(known, values, 0).astype(np.float64)
+    mean = filled.sum(axis=0) / count
+    std = np.sqrt((np.where(known, filled - mean, 0) ** 2).sum(axis=0) / count)
+    return Scaler(mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class FoldStats(_ByValue):
+    """Everything fitted for one fold, on its training molecules alone.
+
+    Scalers of x2d, xinst, abs and fluo; known positives and negatives [T]; label patterns: ids [P] and counts [P], sorted by id.
+    """
+
+    scale2d: Scaler
+    scale_inst: Scaler
+    scale_abs: Scaler
+    scale_fluo: Scaler
+    positives: np.ndarray
+    negatives: np.ndarray
+    mask_ids: np.ndarray
+    mask_counts: np.ndarray
+
+    @property
+    def prevalence(self) -> np.ndarray:
+        """Share of positives among known labels, [T]; 0 where no label is known."""
+        return self.positives / np.maximum(self.positives + self.negatives, 1)
+
+
+def label_statistics(y: np.ndarray) -> dict[str, np.ndarray]:
+    """Positives and negatives [T] and label-pattern counts of y [n, T] (0/1/NaN)."""
+    masks = bitmasks(y)
+    ids, counts = np.unique(masks[masks >= 0], return_counts=True)
+    return {
+        "positives": (y == 1).sum(axis=0).astype(np.int64),
+        "negatives": (y == 0).sum(axis=0).astype(np.int64),
+        "mask_ids": ids.astype(np.int64),
+        "mask_counts": counts.astype(np.int64),
+    }

@@ -1,0 +1,174 @@
+"""Files that are whole or not there: write beside the final name, sync, rename. Nothing else opens files for writing."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from milbench.errors import ConfigError, DataError
+
+_ORPHAN = re.compile(r"^\.(?P<name>.+)\.partial-(?P<pid>\d+)-[0-9a-f]{8}$")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create `path` with its parents; a folder that cannot be made or written is a ConfigError."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(path, f"cannot create this folder ({error.strerror})", do="choose one you may write to") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(path, "this folder is not writable", do="choose another or change its permissions")
+    return path
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a name beside `path` to write to; on success it is synced and renamed onto `path`, else removed."""
+    path = Path(path)
+    partial = _beside(path)
+    try:
+        yield partial
+        _sync(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a folder beside `path` to fill; on success it becomes `path`, else it is removed. `path` must not exist yet."""
+    path = Path(path)
+    if path.exists():
+        raise DataError(path, "is there already", do="choose another name, or move it away first")
+    make_folder(path.parent)
+    partial = _beside(path)
+    partial.mkdir()
+    try:
+        yield partial
+        for file in sorted(partial.rglob("*")):
+            if file.is_file():
+                _sync(file)
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def sweep_orphans(folder: str | Path) -> list[Path]:
+    """Remove what killed writers left in `folder` and whose process is gone."""
+    swept = []
+    for orphan in sorted(Path(folder).glob(".*.partial-*")):
+        match = _ORPHAN.match(orphan.name)
+        if match is None or _alive(int(match["pid"])):
+            continue
+        shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
+        swept.append(orphan)
+    return swept
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Append one line to a log; a reader sees it whole or not at all."""
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(line.rstrip("\n") + "\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write plain JSON types atomically, NaN as null."""
+    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; a missing or torn file is a DataError."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(path, "no such file") from error
+    except json.JSONDecodeError as error:
+        raise DataError(path, f"not valid JSON ({error.msg})", row=error.lineno) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def write_table(path: str | Path, frame: Any) -> None:
+    """Write a pandas data frame as .parquet or .csv, by its suffix, atomically."""
+    path = Path(path)
+    if path.suffix not in {".parquet", ".csv"}:
+        raise ConfigError(path, "unknown table format", got=path.suffix, want=".parquet or .csv")
+    with atomic_path(path) as partial:
+        if path.suffix == ".parquet":
+            frame.to_parquet(partial, index=False)
+        else:
+            frame.to_csv(partial, index=False)
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Write one array as .npy atomically (memory-mappable)."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
+    """Read one .npy array; `mmap` maps it copy-on-write instead of loading it."""
+    try:
+        return np.load(path, mmap_mode="c" if mmap else None, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(path, "no such file") from error
+    except ValueError as error:
+        raise DataError(path, f"not a readable .npy array ({error})") from error
+
+
+def content_hash(*arrays: np.ndarray, text: str = "") -> str:
+    """SHA-256 over the bytes, shapes and types of `arrays` and over `text`."""
+    digest = hashlib.sha256(text.encode())
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+    return digest.hexdigest()

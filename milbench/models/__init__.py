@@ -1,0 +1,23 @@
+"""The model and its parts by name (seed section 2.0)."""
+
+from milbench.models.aggregators import build_aggregator, register_aggregator
+from milbench.models.attention_pool import TaskAttentionPool
+from milbench.models.builder import MILModelBuilder
+from milbench.models.embedders import build_2d_embedder, build_3d_embedder, register_2d_embedder, register_3d_embedder
+from milbench.models.mil import MILOutput, MILTaskAttnMixerWithAux
+from milbench.models.predictors import build_predictor_heads, register_predictor
+
+__all__ = [
+    "MILModelBuilder",
+    "MILOutput",
+    "MILTaskAttnMixerWithAux",
+    "TaskAttentionPool",
+    "build_2d_embedder",
+    "build_3d_embedder",
+    "build_aggregator",
+    "build_predictor_heads",
+    "register_2d_embedder",
+    "register_3d_embedder",
+    "register_aggregator",
+    "register_predictor",
+]

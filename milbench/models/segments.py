@@ -1,0 +1,42 @@
+"""Sums, softmax and pooling over the instances of each molecule: ragged, never padded."""
+
+import torch
+from torch import Tensor
+
+
+def segment_sum(values: Tensor, segment: Tensor, n: int) -> Tensor:
+    """Sum the rows of each molecule: values [R, ...], segment [R] -> [n, ...]; an empty bag gives zeros."""
+    return values.new_zeros((n, *values.shape[1:])).index_add(0, segment, values)
+
+
+def segment_softmax(scores: Tensor, offsets: Tensor, segment: Tensor) -> Tensor:
+    """Softmax over the instances of each molecule; an empty bag yields nothing.
+
+    scores [R, C], offsets [B+1] (rows offsets[b]:offsets[b+1] belong to b), segment [R] -> [R, C], each column summing to 1 per
+    molecule.
+    """
+    if not len(scores):
+        return scores
+    highest = torch.segment_reduce(scores.detach(), "max", offsets=offsets, axis=0)
+    weights = torch.exp(scores - highest[segment])
+    return weights / segment_sum(weights, segment, len(offsets) - 1)[segment]
+
+
+def segment_pool(alpha: Tensor, values: Tensor, segment: Tensor, n: int) -> Tensor:
+    """Σ_i alpha_ti·value_i over each molecule: alpha [R, T], values [R, D], segment [R] -> [n, T, D]."""
+    return segment_sum(alpha.unsqueeze(-1) * values.unsqueeze(1), segment, n)
+
+
+def pack(x_pad: Tensor, kpm: Tensor) -> tuple[Tensor, Tensor]:
+    """Padded bags as ragged ones: x_pad [B, N, F], kpm [B, N] (True = padding) -> rows [R, F], offsets [B+1]."""
+    valid = ~kpm
+    offsets = torch.zeros(len(kpm) + 1, dtype=torch.int64, device=kpm.device)
+    torch.cumsum(valid.sum(1), 0, out=offsets[1:])
+    return x_pad[valid], offsets
+
+
+def unpack(rows: Tensor, kpm: Tensor) -> Tensor:
+    """Ragged values back in their padded places, exact zeros elsewhere: rows [R, C], kpm [B, N] -> [B, N, C]."""
+    out = rows.new_zeros((*kpm.shape, rows.shape[1]))
+    out[~kpm] = rows
+    return out
