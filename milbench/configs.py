@@ -1,6 +1,7 @@
 """Every hyperparameter once: default, search range and meaning on one line (seed sections 1.1 and 4).
 
-`search_space`, `HPOConfig.from_params` / `to_params`, the command line and the apps read these fields; `MIL*Config` inherit them.
+`search_space`, `HPOConfig.from_params` / `to_params`, the command line and the apps read these fields; `MIL*Config` inherit
+them.
 """
 
 import dataclasses
@@ -161,7 +162,8 @@ class HPOConfig:
         for name in values:
             if name not in known:
                 raise ConfigError(where, "unknown parameter", got=name, do=did_you_mean(name, known) or "remove it")
-        given = {name: known[name].checked(value, where) for name, value in values.items()}
+        checked = {name: known[name].checked(value, where) for name, value in values.items()}
+        given = {name: value for name, value in checked.items() if value is not None}
         lam = [param.name for param in known.values() if param.field == "lam"]
         missing = [name for name in lam if name not in given]
         if missing and len(missing) < len(lam):
@@ -310,7 +312,7 @@ class MILModelConfig:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "MILModelConfig":
         """The reverse of `to_dict`."""
-        loss = {key: tuple(value) if isinstance(value, list) else value for key, value in data["loss"].items()}
+        loss: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data["loss"].items()}
         return cls(
             MILBackboneConfig(**data["backbone"]),
             MILPredictorConfig(**data["predictor"]),

@@ -1,12 +1,14 @@
 """Files that are whole or not there: write beside the final name, sync, rename. Nothing else opens files for writing."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import uuid
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         _sync(partial)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -69,7 +71,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         for file in sorted(partial.rglob("*")):
             if file.is_file():
                 _sync(file)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -96,6 +98,30 @@ def sweep_orphans(folder: str | Path) -> list[Path]:
     return swept
 
 
+@contextlib.contextmanager
+def hold_lock(path: str | Path) -> Iterator[None]:
+    """Lock `path` for as long as the context lasts; the kernel lets go when the process ends, however it ends."""
+    path = Path(path)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def is_locked(path: str | Path) -> bool:
+    """Whether a living process holds `path`."""
+    try:
+        with Path(path).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` atomically."""
     with atomic_path(path) as partial:
@@ -106,6 +132,11 @@ def append_line(path: str | Path, line: str) -> None:
     """Append one line to a log; a reader sees it whole or not at all."""
     with Path(path).open("a", encoding="utf-8") as file:
         file.write(line.rstrip("\n") + "\n")
+
+
+def append_json(path: str | Path, value: Any) -> None:
+    """Append one line of JSON, NaN as null."""
+    append_line(path, json.dumps(_plain(value), allow_nan=False))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -121,6 +152,8 @@ def read_json(path: str | Path) -> Any:
         raise DataError(path, "no such file") from error
     except json.JSONDecodeError as error:
         raise DataError(path, f"not valid JSON ({error.msg})", row=error.lineno) from error
+    except UnicodeDecodeError as error:
+        raise DataError(path, "not valid JSON (no UTF-8 text)") from error
 
 
 def _plain(value: Any) -> Any:
@@ -161,7 +194,7 @@ def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
         return np.load(path, mmap_mode="c" if mmap else None, allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(path, "no such file") from error
-    except ValueError as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(path, f"not a readable .npy array ({error})") from error
 
 

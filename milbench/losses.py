@@ -10,9 +10,13 @@ from milbench.errors import ConfigError
 class MultiTaskFocal(nn.Module):
     """Weighted focal BCE for each task (Lin et al. 2017, seed 3.1).
 
-    pos_weight [T] and gamma [T]; called with logits, targets, w [B, T] -> [T]: Σ w·(1−pt)^γ·BCE / max(Σ w, 1e-6), w clamped at 0.
+    pos_weight [T] and gamma [T]; called with logits, targets, w [B, T] -> [T]: Σ w·(1−pt)^γ·BCE / max(Σ w, 1e-6), w clamped
+    at 0.
     The factor is exp(γ·logsigmoid(−s)), s = logit·(2y−1), whose value and gradient are finite for every γ >= 0.
     """
+
+    pos_weight: Tensor
+    gamma: Tensor
 
     def __init__(self, pos_weight: Tensor, gamma: Tensor) -> None:
         super().__init__()

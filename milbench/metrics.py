@@ -40,8 +40,14 @@ class Metrics:
 
     @property
     def undefined(self) -> tuple[str, ...]:
-        """Tasks without an AP."""
+        """Tasks without an AP: no known positive."""
         return tuple(name for name, ap in zip(self.names, self.ap, strict=True) if not np.isfinite(ap))
+
+    @property
+    def one_class(self) -> tuple[str, ...]:
+        """Tasks with an AP but no AUC: every known label is positive."""
+        scores = zip(self.names, self.ap, self.auc, strict=True)
+        return tuple(name for name, ap, auc in scores if np.isfinite(ap) and not np.isfinite(auc))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, a NaN staying NaN."""
@@ -79,9 +85,11 @@ def evaluate(y: np.ndarray, scores: np.ndarray, weights: np.ndarray, tasks: Task
 
 
 def warn_undefined(metrics: Metrics, where: str) -> None:
-    """Name the tasks that have no AP here, in one warning."""
+    """Name the tasks that have no AP or no AUC here, in one warning each."""
     if metrics.undefined:
         log.warning("%s: no positive of %s, left out of macro and min AP", where, ", ".join(metrics.undefined))
+    if metrics.one_class:
+        log.warning("%s: no negative of %s, left out of macro AUC", where, ", ".join(metrics.one_class))
 
 
 def fold_score(metrics: Metrics, min_w: float) -> float:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from milbench.errors import ConfigError
 from milbench.registry import REGISTRIES
@@ -83,9 +83,9 @@ class Param:
                 where, f"{self.name} has the wrong type", got=value, want=f"{self.kind.__name__} {self._valid_text}"
             )
         if self.registry:
-            REGISTRIES[self.registry].resolve(value)
+            REGISTRIES[self.registry].resolve(str(value))
         elif self.kind is str:
-            self._check_name(value, where)
+            self._check_name(str(value), where)
         elif self.valid is not None and not self.valid[0] <= value <= self.valid[1]:
             raise ConfigError(where, f"{self.name} is out of range", got=value, want=self._valid_text)
         return value
@@ -148,7 +148,7 @@ def hyperparameters(group: str, cls: type, tasks: TaskSet) -> list[Param]:
         registry = spec.get("registry")
         names = REGISTRIES[registry].searched() if registry else ()
         choices = (field.default, *names) if names else spec["choices"]
-        out.append(Param(field.name, group, field.name, None, field.default, **{**spec, "choices": choices}))
+        out.append(Param(field.name, group, field.name, None, cast("Scalar", field.default), **{**spec, "choices": choices}))
     return out
 
 

@@ -95,6 +95,9 @@ class TaskSet:
     @classmethod
     def from_dict(cls, data: dict[str, Any], where: object = "task set") -> "TaskSet":
         """The reverse of `to_dict`; an unknown or missing key is a ConfigError."""
+        unknown = sorted(set(data) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise ConfigError(where, "unknown key", got=unknown[0], want="name, endpoints, aux_abs, aux_fluo")
         try:
             return cls(
                 name=data["name"],
@@ -102,7 +105,7 @@ class TaskSet:
                 aux_abs=tuple(AuxTarget(**target) for target in data.get("aux_abs", ())),
                 aux_fluo=tuple(AuxTarget(**target) for target in data.get("aux_fluo", ())),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
                 where, f"not a task set ({error})", want="name, endpoints = [{name, column, weight, ...}]"
             ) from error

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 from rdkit import Chem, rdBase
-from rdkit.Chem import Descriptors, MACCSkeys, rdFingerprintGenerator
+from rdkit.Chem import Descriptors, rdFingerprintGenerator
 from rdkit.Chem import rdMolDescriptors as rd
 
 from milbench.chem import conjugation, huckel
@@ -94,7 +94,7 @@ def _morgan(size: int = 1024, radius: int = 2) -> Set2D:
 
 
 def _maccs(mol: Chem.Mol) -> np.ndarray:
-    return np.array(list(MACCSkeys.GenMACCSKeys(mol)), dtype=np.float64)[1:]  # key 0 does not exist
+    return np.array(list(rd.GetMACCSKeysFingerprint(mol)), dtype=np.float64)[1:]  # key 0 does not exist
 
 
 def _each(function: Callable[..., list[float]], conformers: Conformers) -> np.ndarray:
@@ -110,7 +110,6 @@ _SHAPE = {
     "pmi3": rd.CalcPMI3,
     "npr1": rd.CalcNPR1,
     "npr2": rd.CalcNPR2,
-    "pbf": rd.CalcPBF,
     "gyration": rd.CalcRadiusOfGyration,
     "asphericity": rd.CalcAsphericity,
     "eccentricity": rd.CalcEccentricity,
@@ -121,7 +120,18 @@ _SHAPE = {
 
 def _shape(conformers: Conformers) -> np.ndarray:
     rows = range(len(conformers))
-    return np.array([[float(f(conformers.mol, confId=i)) for f in _SHAPE.values()] for i in rows])
+    values = [[float(f(conformers.mol, confId=i)) for f in _SHAPE.values()] for i in rows]
+    return np.concatenate([np.array(values), plane_of_best_fit(conformers.coordinates)[:, None]], axis=1)
+
+
+def plane_of_best_fit(coordinates: np.ndarray) -> np.ndarray:
+    """Mean distance in Å of all atoms from their best plane (PBF; Firth, Brown and Blagg 2012), [N] for [N, atoms, 3].
+
+    Ours, because RDKit 2026.9's CalcPBF keeps the axes of the first conformer that it sees for all the others.
+    """
+    centred = coordinates - coordinates.mean(axis=1, keepdims=True)
+    _, directions = np.linalg.eigh(np.einsum("nax,nay->nxy", centred, centred))
+    return np.abs(np.einsum("nax,nx->na", centred, directions[:, :, 0])).mean(axis=1)
 
 
 def _usr(function: Callable[..., list[float]], conformers: Conformers) -> np.ndarray:
@@ -156,6 +166,6 @@ SETS_3D: dict[str, Set3D] = {
     "usrcat": Set3D(
         "usrcat", tuple(f"usrcat_{c}_{name}" for c in _USRCAT_CENTRES for name in _USR), partial(_usr, rd.GetUSRCAT)
     ),
-    "shape": Set3D("shape", tuple(f"shape_{name}" for name in _SHAPE), _shape),
+    "shape": Set3D("shape", tuple(f"shape_{name}" for name in (*_SHAPE, "pbf")), _shape),
     "huckel": Set3D("huckel", huckel.COLUMNS, _huckel),
 }

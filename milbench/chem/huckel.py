@@ -131,14 +131,12 @@ def _transitions(energy: np.ndarray, orbital: np.ndarray, positions: np.ndarray,
 
 def _order_spread(pi: PiSystem, density: np.ndarray, cosine: np.ndarray) -> np.ndarray:
     """Standard deviation [N] over bonds of Σ p cos θ, the two orbitals of a linear atom added up."""
-    bonds, which = np.unique(pi.bond, return_inverse=True)
-    orders = np.zeros((len(cosine), len(bonds)))
-    np.add.at(orders, (slice(None), which), density[:, pi.pairs[:, 0], pi.pairs[:, 1]] * cosine)
+    overlaps = density[:, pi.pairs[:, 0], pi.pairs[:, 1]] * cosine
+    orders = overlaps @ (pi.bond[:, None] == np.unique(pi.bond))
     return orders.std(axis=1)
 
 
 def _planarity(pi: PiSystem, cosine: np.ndarray) -> np.ndarray:
-    single = pi.slot.astype(bool)
-    linear = np.isin(pi.atoms, pi.atoms[single])
+    linear = np.isin(pi.atoms, pi.atoms[pi.slot == 1])
     turning = pi.acyclic & ~linear[pi.pairs].any(axis=1)
     return (cosine[:, turning] ** 2).mean(axis=1) if turning.any() else np.ones(len(cosine))

@@ -40,9 +40,10 @@ def _multiple(bond: Chem.Bond) -> bool:
 
 
 def _linear(atom: Chem.Atom) -> bool:
-    """sp: a triple bond or two double bonds."""
+    """sp: carbon or nitrogen with a triple bond or two double bonds."""
     types = [bond.GetBondType() for bond in atom.GetBonds()]
-    return atom.GetTotalDegree() <= 2 and (Chem.BondType.TRIPLE in types or types.count(Chem.BondType.DOUBLE) == 2)
+    sp = Chem.BondType.TRIPLE in types or types.count(Chem.BondType.DOUBLE) == 2
+    return sp and atom.GetSymbol() in "CN" and atom.GetTotalDegree() <= 2
 
 
 def _n_orbitals(atom: Chem.Atom) -> int:
@@ -59,7 +60,7 @@ def _n_electrons(atom: Chem.Atom) -> int:
     """π electrons left when every σ hybrid (3 of sp2, 2 of sp) holds a bond or a lone pair."""
     hybrids = 4 - _n_orbitals(atom)
     left = _VALENCE[atom.GetSymbol()] - atom.GetFormalCharge() - 2 * hybrids + atom.GetTotalDegree()
-    if atom.GetSymbol() == "C" and any(map(_multiple, atom.GetBonds())):
+    if atom.GetSymbol() == "C" and atom.GetTotalDegree() < hybrids and any(map(_multiple, atom.GetBonds())):
         left = max(left, 1)  # an aryl radical or carbene keeps its unpaired electron in the σ plane
     return left
 
@@ -131,7 +132,7 @@ def axes(mol: Chem.Mol, pi: PiSystem, coordinates: np.ndarray) -> np.ndarray:
     An orbital stands on the plane of its atom's three partners (two partners: of the atom and these); an atom with one
     partner has that one's axis; the two orbitals of a linear atom stand on its bond. Signs are arbitrary.
     """
-    if any(atom.GetNumImplicitHs() for atom in mol.GetAtoms()) or coordinates.shape[1] != mol.GetNumAtoms():
+    if any(atom.GetTotalNumHs() for atom in mol.GetAtoms()) or coordinates.shape[1] != mol.GetNumAtoms():
         raise DataError("huckel", "every atom needs coordinates, hydrogens too", do="add hydrogens before embedding")
     out = np.zeros((len(coordinates), len(pi.atoms), 3))
     for p, (index, slot) in enumerate(zip(pi.atoms.tolist(), pi.slot.tolist())):

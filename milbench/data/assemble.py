@@ -1,7 +1,7 @@
 """Labels, 2D and instance tables joined into one data set, every loss of a row counted (spec section 2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 
 from milbench.data.bags import BagData
-from milbench.data.tables import Columns, Report, Table, from_frame, read_table, usable_rows
+from milbench.columns import Columns
+from milbench.data.tables import Report, Table, from_frame, read_table, usable_rows
 from milbench.data.targets import RawTargets, read_targets
 from milbench.errors import DataError
 from milbench.files import content_hash
@@ -22,7 +23,7 @@ SMILES_COLUMNS = ("curated_SMILES", "smiles", "SMILES")
 class TableOptions:
     """How tables are read: column names, missing labels ("mask" or "negative"), empty bags, non-finite features."""
 
-    columns: Columns = Columns()
+    columns: Columns = field(default_factory=Columns)
     labels_missing: str = "mask"
     keep_empty_bags: bool = False
     allow_missing_features: bool = False
@@ -95,7 +96,7 @@ def _unique(table: Table, column: str) -> np.ndarray:
     if repeated.size:
         row = int(repeated[0])
         raise DataError(
-            table.source, "ID appears twice", row=row + 1, column=column, got=ids[row], do="keep one row a molecule"
+            table.source, "ID appears twice", row=table.row(row), column=column, got=ids[row], do="keep one row a molecule"
         )
     return ids
 
@@ -213,8 +214,8 @@ def _fold_numbers(table: Table, column: str) -> np.ndarray:
     if column not in table.names:
         return np.full(len(table), -1, dtype=np.int64)
     values = table.numbers(column)
-    wrong = np.flatnonzero(~np.isnan(values) & (values != np.floor(values)))
+    wrong = np.flatnonzero(~np.isnan(values) & (np.isinf(values) | (values != np.floor(values))))
     if wrong.size:
         row = int(wrong[0])
-        raise DataError(table.source, row=row + 1, column=column, got=float(values[row]), want="a whole number or empty")
+        raise DataError(table.source, row=table.row(row), column=column, got=float(values[row]), want="a whole number or empty")
     return np.where(np.isnan(values) | (values < 0), -1, values).astype(np.int64)

@@ -80,11 +80,18 @@ class BagData:
     def __post_init__(self) -> None:
         m, r = len(self.ids), self.xinst.shape[0]
         sizes = {"x2d": self.x2d.shape[0], "offsets": len(self.offsets) - 1, "split": len(self.split), "fold": len(self.fold)}
+        sizes |= {f.name: len(getattr(self.raw, f.name)) for f in dataclasses.fields(self.raw)}
+        sizes |= {} if self.smiles is None else {"smiles": len(self.smiles)}
         for name, size in sizes.items():
             if size != m:
                 raise DataError("bag data", f"{name} has {size} molecules, ids has {m}")
         if int(self.offsets[0]) != 0 or int(self.offsets[-1]) != r or bool((self.offsets.diff() < 0).any()):
             raise DataError("bag data", f"offsets do not partition the {r} instance rows", do="prepare the data again")
+        if len(self.conf_ids) != r:
+            raise DataError("bag data", f"conf_ids has {len(self.conf_ids)} rows, xinst has {r}")
+        for name, width, names in (("x2d", self.x2d.shape[1], self.names2d), ("xinst", self.xinst.shape[1], self.names_inst)):
+            if width != len(names):
+                raise DataError("bag data", f"{name} has {width} columns, {len(names)} are named")
 
     def __len__(self) -> int:
         return len(self.ids)

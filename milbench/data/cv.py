@@ -21,6 +21,22 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
+class ScaledBags:
+    """Molecules with the scaling that a model was trained with (None: the features are used as they are)."""
+
+    bags: BagData
+    scale2d: Scaler | None
+    scale_inst: Scaler | None
+
+    def batch(self, index: torch.Tensor, targets: Targets | None = None) -> BagBatch:
+        """Standardised features (and targets, when given) of the molecules `index` [B]."""
+        batch = self.bags.gather(index, targets)
+        x2d = batch.x2d if self.scale2d is None else self.scale2d.apply(batch.x2d)
+        xinst = batch.xinst if self.scale_inst is None else self.scale_inst.apply(batch.xinst)
+        return dataclasses.replace(batch, x2d=x2d, xinst=xinst)
+
+
+@dataclass(frozen=True, eq=False)
 class FoldData:
     """One fold: training molecules `train` [n] and validation molecules `val` [m] (places in `bags`), and what was fitted on
     the former alone. `number` seeds its randomness.
@@ -31,15 +47,15 @@ class FoldData:
     train: np.ndarray
     val: np.ndarray
     stats: FoldStats
-    prescaled: bool = False
+
+    @property
+    def scaled(self) -> ScaledBags:
+        """All molecules, standardised as this fold's model sees them."""
+        return ScaledBags(self.bags, self.stats.scale2d, self.stats.scale_inst)
 
     def batch(self, index: torch.Tensor, targets: Targets | None = None) -> BagBatch:
         """Standardised features (and targets, when given) of the molecules `index` [B]."""
-        batch = self.bags.gather(index, targets)
-        if self.prescaled:
-            return batch
-        scaled = {"x2d": self.stats.scale2d.apply(batch.x2d), "xinst": self.stats.scale_inst.apply(batch.xinst)}
-        return dataclasses.replace(batch, **scaled)
+        return self.scaled.batch(index, targets)
 
     def groups(self, config: LossWeightingConfig) -> PatternGroups:
         """Classes of the label-pattern head."""
@@ -88,7 +104,7 @@ class MILCVData:
     tasks: TaskSet = EUOS25
     prescaled: bool = False
     impute: str = "none"
-    _fitted: dict[int, FoldData] = field(default_factory=dict, repr=False)
+    _fitted: dict[int, FoldData] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.impute not in {"none", "median"}:
@@ -115,21 +131,18 @@ class MILCVData:
         if k not in self._fitted:
             val = np.flatnonzero(self.fold_of == self.fold_names[k])
             train = np.flatnonzero((self.fold_of >= 0) & (self.fold_of != self.fold_names[k]))
-            self._fitted[k] = FoldData(k, self.bags, train, val, self._fit(train, k), self.prescaled)
+            self._fitted[k] = FoldData(k, self.bags, train, val, self._fit(train, k))
             self._say_what_is_missing(self._fitted[k])
         return self._fitted[k]
 
     def _fit(self, train: np.ndarray, k: int) -> FoldStats:
         bags, impute = self.bags, self.impute == "median"
         rows, _, _ = bags.rows(torch.from_numpy(train))
-        if self.prescaled:
-            scale2d, scale_inst = Scaler.identity(bags.x2d.shape[1]), Scaler.identity(bags.xinst.shape[1])
-        else:
-            scale2d, scale_inst = (
-                fit_scaler(bags.x2d, train, impute=impute),
-                fit_scaler(bags.xinst, rows.numpy(), impute=impute),
-            )
+        scale2d = None if self.prescaled else fit_scaler(bags.x2d, train, impute=impute)
+        scale_inst = None if self.prescaled else fit_scaler(bags.xinst, rows.numpy(), impute=impute)
         for scaler, names in ((scale2d, bags.names2d), (scale_inst, bags.names_inst)):
+            if scaler is None:
+                continue
             wrong = np.flatnonzero(~(np.isfinite(scaler.mean) & np.isfinite(scaler.scale)))
             if wrong.size:
                 do = "mend the feature, or impute with the training fold's median"

@@ -7,14 +7,16 @@ against it. No number here was ever measured on a plate.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from rdkit import RDConfig
+from threadpoolctl import threadpool_limits
 
 from milbench.chem.conformers import ConformerConfig, embed
 from milbench.chem.conjugation import turning_swing
@@ -27,7 +29,7 @@ from milbench.seeds import stream
 from milbench.tasks import EUOS25
 
 PREVALENCE = dict(zip(EUOS25.names, (0.12, 0.06, 0.17, 0.02)))
-SETS_2D, SETS_3D = ("rdkit217", "conjugation"), ("usr", "usrcat", "shape", "autocorr3d")
+SETS_2D, SETS_3D = ("rdkit217", "conjugation"), ("shape",)
 FEATURE_NOISE = (0.01, 0.01, 0.01, 0.003, 0.05, 0.01)  # standard deviations of the measured Hückel levels, as `COLUMNS`
 WELL_NOISE = 0.06  # standard deviation of the logarithm of a molecule's readings
 AUX_MISSING = 0.3
@@ -39,7 +41,7 @@ ABOUT = (
     "SIMULATED endpoints on real NCI molecules (RDKit's NCI/first_5K.smi). Labels, quantitative columns and weights were "
     "computed by milbench.data.demo from a pi-electron Hueckel model of each conformer, plus noise; none was measured."
 )
-_CHUNK = 16
+_CHUNK = 12
 
 
 @dataclass(frozen=True)
@@ -87,51 +89,34 @@ def make_demo(
     Of the NCI molecules the draw takes those of 10 to 40 heavy atoms with a π system that turns: some bond whose torsion
     moves the gap, and conformers that differ in oscillator strength and planarity. ConfigError when there are not enough.
     """
-    drawn, seen = [], set()
-    for found in _draws(_candidates(seed), seed, workers):
-        if found.inchikey in seen:
-            continue
-        seen.add(found.inchikey)
-        drawn.append(found)
+    if n_molecules < 10:
+        raise ConfigError("demo molecules", got=n_molecules, want="at least 10")
+    drawn: dict[str, _Drawn] = {}
+    wanted = (chunk for chunk in _chunks(seed) if len(drawn) < n_molecules)
+    run = Parallel(n_jobs=workers or -1, return_as="generator", pre_dispatch="2 * n_jobs")  # needs no __main__ guard
+    for accepted in cast(Iterator[list[_Drawn]], run(delayed(_accept)(chunk, seed) for chunk in wanted)):
+        drawn |= {found.inchikey: found for found in accepted if found.inchikey not in drawn}
         if progress is not None:
-            progress(len(drawn), n_molecules)
-        if len(drawn) == n_molecules:
-            return _tables(drawn, seed)
-    raise ConfigError(
-        "demo molecules", got=n_molecules, want=f"at most {len(drawn)}, all that fit among RDKit's NCI structures"
-    )
+            progress(min(len(drawn), n_molecules), n_molecules)
+    if len(drawn) < n_molecules:
+        fit = f"at most {len(drawn)}, all that fit among RDKit's NCI structures"
+        raise ConfigError("demo molecules", got=n_molecules, want=fit)
+    return _tables(list(drawn.values())[:n_molecules], seed)
 
 
-def _candidates(seed: int) -> list[tuple[str, str]]:
+def _chunks(seed: int) -> Iterator[list[tuple[str, str]]]:
     """(ID, SMILES) of every NCI structure, in the order of the draw."""
     lines = (Path(RDConfig.RDDataDir) / "NCI" / "first_5K.smi").read_text().splitlines()
     rows = [(f"NCI-{name}", smiles) for smiles, name in (line.split("\t") for line in lines)]
-    return [rows[i] for i in stream(seed, "demo", "draw").permutation(len(rows))]
-
-
-def _draws(candidates: list[tuple[str, str]], seed: int, workers: int | None) -> Iterator[_Drawn]:
-    """Accepted molecules in the order of `candidates`; a few chunks ahead are worked on at a time."""
-    chunks = (candidates[start : start + _CHUNK] for start in range(0, len(candidates), _CHUNK))
-    if workers == 1:
-        for chunk in chunks:
-            yield from _accept(chunk, seed)
-        return
-    executor = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
-    waiting: list[Future[list[_Drawn]]] = []
-    try:
-        for chunk in chunks:
-            waiting.append(executor.submit(_accept, chunk, seed))
-            if len(waiting) >= 8:
-                yield from waiting.pop(0).result()
-        for future in waiting:
-            yield from future.result()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+    order = stream(seed, "demo", "draw").permutation(len(rows)).tolist()
+    for start in range(0, len(order), _CHUNK):
+        yield [rows[i] for i in order[start : start + _CHUNK]]
 
 
 def _accept(chunk: list[tuple[str, str]], seed: int) -> list[_Drawn]:
-    """Those of a chunk that belong to the draw, described."""
-    found = (_describe(name, smiles, seed) for name, smiles in chunk)
+    """Those of a chunk that belong to the draw, described; one BLAS thread, so that the last bits agree everywhere."""
+    with threadpool_limits(1):
+        found = [_describe(name, smiles, seed) for name, smiles in chunk]
     return [drawn for drawn in found if drawn is not None]
 
 
@@ -171,7 +156,7 @@ def transition_energy(gap: np.ndarray) -> np.ndarray:
 def read_plate(levels: Levels) -> np.ndarray:
     """SIMULATED readings of each conformer, [N, 4] in the order of the EUOS25 endpoints, arbitrary units.
 
-    Absorption is the oscillator strength times the planarity under a Gaussian band (σ 0.5 eV) at 340 or 450 nm.
+    Absorption is the oscillator strength times the planarity under a Gaussian band at 340 (σ 0.6 eV) or 450 nm (σ 0.5 eV).
     Fluorescence is light absorbed at 340 nm (σ 0.7 eV) that a planar chromophore (planarity cubed) gives back 0.6 eV lower:
     at 450 nm (σ 0.5 eV), or anywhere beyond 480 nm.
     """
@@ -181,7 +166,7 @@ def read_plate(levels: Levels) -> np.ndarray:
     glow = strength * levels.planarity**2
     bright = glow * _band(energy, 340, 0.7) * _band(emitted, 450, 0.5)
     red = glow / (1 + np.exp((emitted - _ev(480)) / 0.15))
-    return np.stack([strength * _band(energy, 340, 0.5), strength * _band(energy, 450, 0.5), bright, red], axis=1)
+    return np.stack([strength * _band(energy, 340, 0.6), strength * _band(energy, 450, 0.5), bright, red], axis=1)
 
 
 def _ev(nm: float) -> float:
@@ -252,12 +237,12 @@ def _measure(readings: np.ndarray, levels: np.ndarray, offsets: np.ndarray, seed
 
 def _argmax(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Position of the largest value inside each bag, [M]."""
-    return np.array([values[start:stop].argmax() for start, stop in zip(offsets[:-1], offsets[1:])])
+    return np.array([values[start:stop].argmax() for start, stop in pairwise(offsets)])
 
 
 def _split(positive: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Every fifth molecule to the leaderboard, after sorting by label pattern with the rarest endpoint first."""
-    rarest_first = np.argsort(positive.sum(axis=0), kind="stable")
+    rarest_first = np.argsort(list(PREVALENCE.values()))
     order = np.lexsort([rng.random(len(positive)), *(~positive[:, rarest_first[::-1]]).T])
     split = np.full(len(positive), "train", dtype=object)
     split[order[2::5]] = "leaderboard"

@@ -1,4 +1,4 @@
-"""Folds: which molecules validate when (seed section 5). Balanced over label patterns, seeded, independent of row order's meaning."""
+"""Folds: which molecules validate when (seed section 5). Balanced over label patterns and seeded."""
 
 import numpy as np
 

@@ -52,7 +52,8 @@ class MultitaskBalancedBatchSampler(Sampler[Tensor]):
 
     y [n, T] (0/1, NaN missing) are the labels of the training molecules `rows` [n] (places in the data set, what is yielded;
     default 0..n-1). An epoch has ceil(n / batch_size) batches. It is a pure function of (seed, fold, epoch, rank); `set_epoch`
-    chooses the epoch and `start` the first batch of the next pass. With `world` > 1 every rank draws its share of one global batch.
+    chooses the epoch and `start` the first batch of the next pass. `share` = (rank, world size): every rank draws its part of
+    one global batch.
     """
 
     def __init__(

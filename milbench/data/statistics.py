@@ -47,11 +47,6 @@ class Scaler(_ByValue):
             x = torch.where(torch.isfinite(x), x, torch.from_numpy(self.fill).to(x.device))
         return x.sub_(mean).div_(scale)
 
-    @classmethod
-    def identity(cls, width: int) -> "Scaler":
-        """Changes nothing."""
-        return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
-
 
 def _chunks(x: Tensor | np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, len(rows), _CHUNK):
@@ -78,7 +73,8 @@ def fit_scaler(x: Tensor, rows: np.ndarray, *, impute: bool = False) -> Scaler:
     for part in _chunks(x, rows):
         if impute:
             part[~np.isfinite(part)] = np.nan
-        squares += (np.nansum if impute else np.sum)((part - mean) ** 2, axis=0)
+        with np.errstate(invalid="ignore"):  # inf - inf: the NaN is what the caller reports
+            squares += (np.nansum if impute else np.sum)((part - mean) ** 2, axis=0)
     std = np.sqrt(squares / np.maximum(count, 1))
     flat = (count == 0) | (high <= low) | (std <= _FLAT * np.abs(mean))
     scale = np.where(flat, 1.0, std)
@@ -97,7 +93,10 @@ def _medians(x: Tensor, rows: np.ndarray) -> np.ndarray:
 
 
 def fit_target_scale(values: np.ndarray) -> Scaler:
-    """Mean and standard deviation of each auxiliary over its known values; values [n, A] with NaN where missing."""
+    """Mean and standard deviation of each auxiliary over its known values (constant ones get scale 1).
+
+    values [n, A] with NaN where missing.
+    """
     known = np.isfinite(values)
     count = np.maximum(known.sum(axis=0), 1)
     filled = np.where(known, values, 0).astype(np.float64)
@@ -110,11 +109,11 @@ def fit_target_scale(values: np.ndarray) -> Scaler:
 class FoldStats(_ByValue):
     """Everything fitted for one fold, on its training molecules alone.
 
-    Scalers of x2d, xinst, abs and fluo; known positives and negatives [T]; label patterns: ids [P] and counts [P], sorted by id.
+    Scalers of x2d and xinst (None: prescaled), abs and fluo; known positives and negatives [T]; label patterns: ids [P] and counts [P], by id.
     """
 
-    scale2d: Scaler
-    scale_inst: Scaler
+    scale2d: Scaler | None
+    scale_inst: Scaler | None
     scale_abs: Scaler
     scale_fluo: Scaler
     positives: np.ndarray

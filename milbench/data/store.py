@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
-from milbench import __version__
+from milbench.version import __version__
 from milbench.data.bags import BagData
 from milbench.data.targets import RawTargets
 from milbench.errors import DataError
@@ -76,9 +77,14 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     if not (folder / "manifest.json").is_file():
         raise DataError(folder, "is not a bag store (no manifest.json)", do="make one with `milbench demo`, or give tables")
-    manifest = read_json(folder / "manifest.json")
-    if manifest.get("schema") != SCHEMA:
-        raise DataError(folder / "manifest.json", "schema", got=manifest.get("schema"), want=str(SCHEMA), do="prepare it again")
+    path = folder / "manifest.json"
+    manifest = read_json(path)
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA:
+        raise DataError(path, "schema", got=schema, want=str(SCHEMA), do="prepare it again")
+    for key in ("tasks", "features_2d", "features_3d", "notes", "content"):
+        if key not in manifest:
+            raise DataError(path, f"{key!r} is missing", do="prepare it again")
     return manifest
 
 
@@ -108,4 +114,7 @@ def load_store(folder: str | Path, *, mmap: bool = False) -> tuple[BagData, Task
 def _parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(path, "no such file", do="the store is incomplete; prepare it again")
-    return pd.read_parquet(path, columns=columns)
+    try:
+        return pd.read_parquet(path, columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(path, f"cannot be read ({' '.join(str(error).split())})", do="prepare it again") from error

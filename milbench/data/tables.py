@@ -1,4 +1,4 @@
-"""One table from a file: identifiers as text, features as float32, and the exact place of whatever is wrong (spec section 2)."""
+"""One table from a file: identifiers as text, features as float32, the exact place of whatever is wrong (spec section 2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,23 +14,9 @@ import pyarrow.parquet as pq
 from milbench.errors import DataError
 from milbench.registry import did_you_mean
 
-NOT_FEATURES = frozenset({"ID", "conf_id", "smiles", "SMILES", "curated_SMILES", "split", "record_index", "status", "error"})
 STATUS_OK = frozenset({"ok", "success", "0", "1", "true"})
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The names of the columns that are not features."""
-
-    id: str = "ID"
-    conf: str = "conf_id"
-    split: str = "split"
-    fold: str = "cv_fold"
-
-    @property
-    def reserved(self) -> frozenset[str]:
-        """Every column that is never a feature, whatever the table."""
-        return NOT_FEATURES | {self.id, self.conf, self.split, self.fold}
+_MISSING = {value.lower() for value in pacsv.ConvertOptions().null_values}
+"""What counts as empty in a numeric column, whether or not text stands elsewhere in it."""
 
 
 @dataclass
@@ -46,13 +32,21 @@ class Report:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its source, so that every complaint can name file, row and column."""
+    """A table with its source, so that every complaint can name file, row and column.
+
+    `rows` [n]: the places in the source of the rows that were kept; None while it is whole.
+    """
 
     source: str
     data: pa.Table
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.data.num_rows
+
+    def row(self, place: int) -> int:
+        """The number in the source (1-based, without the header) of the row at `place`."""
+        return int(place if self.rows is None else self.rows[place]) + 1
 
     @property
     def names(self) -> list[str]:
@@ -75,13 +69,14 @@ class Table:
             whole = pc.equal(values, pc.floor(values))
             if not pc.all(pc.fill_null(whole, True)).as_py():
                 row = int(np.argmin(pc.fill_null(whole, True).to_numpy(zero_copy_only=False)))
-                raise DataError(self.source, row=row + 1, column=column, got=values[row].as_py(), want="text or whole numbers")
+                got = values[row].as_py()
+                raise DataError(self.source, row=self.row(row), column=column, got=got, want="text or whole numbers")
             values = pc.cast(values, pa.int64())
         values = pc.cast(values, pa.string())
         empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(values), ""), True)
         if pc.any(empty).as_py():
             row = int(np.argmax(empty.to_numpy(zero_copy_only=False)))
-            raise DataError(self.source, "is empty", row=row + 1, column=column, do="give every row an identifier")
+            raise DataError(self.source, "is empty", row=self.row(row), column=column, do="give every row an identifier")
         return values.to_numpy(zero_copy_only=False)
 
     def numbers(self, column: str) -> np.ndarray:
@@ -101,11 +96,10 @@ class Table:
     def _parsed(self, column: str, values: pa.Array) -> np.ndarray:
         texts = values.to_pandas()
         parsed = pd.to_numeric(texts, errors="coerce")
-        wrong = np.flatnonzero(
-            parsed.isna() & texts.notna() & ~texts.fillna("").str.strip().str.lower().isin(["", "na", "nan"])
-        )
+        wrong = np.flatnonzero(parsed.isna() & texts.notna() & ~texts.fillna("").str.strip().str.lower().isin(_MISSING))
         if wrong.size:
-            raise DataError(self.source, row=int(wrong[0]) + 1, column=column, got=texts[int(wrong[0])], want="a number")
+            row = int(wrong[0])
+            raise DataError(self.source, row=self.row(row), column=column, got=texts[row], want="a number")
         return parsed.to_numpy(np.float64)
 
     def feature_names(self, not_features: frozenset[str]) -> list[str]:
@@ -125,13 +119,13 @@ class Table:
             bad = ~np.isfinite(out[:, j])
             if bad.any() and not allow_missing:
                 row = int(np.argmax(bad))
-                do = "mend the table, or impute with the training fold's median (--impute median)"
-                raise DataError(self.source, row=row + 1, column=name, got=float(values[row]), want="a finite float32", do=do)
+                want, do = "a finite float32", "mend the table, or impute with the training fold's median (--impute median)"
+                raise DataError(self.source, row=self.row(row), column=name, got=float(values[row]), want=want, do=do)
         return out
 
     def take(self, rows: np.ndarray) -> "Table":
         """These rows."""
-        return Table(self.source, self.data.take(pa.array(rows)))
+        return Table(self.source, self.data.take(pa.array(rows)), rows if self.rows is None else self.rows[rows])
 
 
 def read_table(path: str | Path, text_columns: Sequence[str] = ()) -> Table:
@@ -145,13 +139,15 @@ def read_table(path: str | Path, text_columns: Sequence[str] = ()) -> Table:
         data = pq.read_table(path) if path.suffix == ".parquet" else _read_csv(path, text_columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(path, f"cannot be read as {path.suffix[1:]} ({' '.join(str(error).split())})") from error
-    _check_names(path, data)
-    return Table(str(path), data)
+    return _checked(str(path), data)
 
 
 def from_frame(frame: pd.DataFrame, source: str) -> Table:
     """A pandas data frame as a Table; `source` names it in error messages."""
-    return Table(source, pa.Table.from_pandas(frame, preserve_index=False))
+    try:
+        return _checked(source, pa.Table.from_pandas(frame, preserve_index=False))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        raise DataError(source, f"cannot be read ({' '.join(map(str, error.args))})") from error
 
 
 def _read_csv(path: Path, text_columns: Sequence[str]) -> pa.Table:
@@ -159,13 +155,14 @@ def _read_csv(path: Path, text_columns: Sequence[str]) -> pa.Table:
     return pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(column_types=types, strings_can_be_null=False))
 
 
-def _check_names(path: Path, data: pa.Table) -> None:
+def _checked(source: str, data: pa.Table) -> Table:
     names = data.column_names
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
-        raise DataError(path, "column appears twice", column=repeated[0], do="rename one")
+        raise DataError(source, "column appears twice", column=repeated[0], do="rename one")
     if not data.num_rows:
-        raise DataError(path, "has no rows")
+        raise DataError(source, "has no rows")
+    return Table(source, data)
 
 
 def usable_rows(table: Table, report: Report) -> Table:

@@ -12,6 +12,7 @@ from milbench.tasks import AuxTarget, TaskSet
 
 IGNORED_GROUP = -100
 """The pattern class of a molecule whose label pattern is not fully known."""
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _labels(table: Table, column: str) -> np.ndarray:
     wrong = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
     if wrong.size:
         row = int(wrong[0])
-        raise DataError(table.source, row=row + 1, column=column, got=float(values[row]), want="0, 1 or empty")
+        raise DataError(table.source, row=table.row(row), column=column, got=float(values[row]), want="0, 1 or empty")
     return values.astype(np.float32)
 
 
@@ -103,10 +104,10 @@ def _weights(table: Table, column: str | None, used: np.ndarray) -> np.ndarray:
     if column is None or column not in table.names:
         return np.ones(len(table), dtype=np.float32)
     values = table.numbers(column)
-    wrong = np.flatnonzero(used & ~(np.isfinite(values) & (values >= 0)))
+    wrong = np.flatnonzero(used & ~((values >= 0) & (values <= _LARGEST)))
     if wrong.size:
         row = int(wrong[0])
-        raise DataError(table.source, row=row + 1, column=column, got=float(values[row]), want="a weight of 0 or more")
+        raise DataError(table.source, row=table.row(row), column=column, got=float(values[row]), want="a weight of 0 or more")
     return np.where(used, values, 0).astype(np.float32)
 
 
@@ -129,12 +130,13 @@ def _aux(table: Table, aux: tuple[AuxTarget, ...], what: str, report: Report) ->
 def _finite(table: Table, column: str) -> np.ndarray:
     if column not in table.names:
         return np.full(len(table), np.nan, dtype=np.float32)
-    values = table.numbers(column).astype(np.float32)
-    wrong = np.flatnonzero(np.isinf(values))
+    values = table.numbers(column)
+    wrong = np.flatnonzero(np.abs(values) > _LARGEST)
     if wrong.size:
         row = int(wrong[0])
-        raise DataError(table.source, row=row + 1, column=column, got=float(values[row]), want="a finite number or empty")
-    return values
+        want = "a finite float32 or empty"
+        raise DataError(table.source, row=table.row(row), column=column, got=float(values[row]), want=want)
+    return values.astype(np.float32)
 
 
 def as_targets(raw: RawTargets, abs_: np.ndarray, fluo: np.ndarray, w: np.ndarray, group: np.ndarray) -> Targets:

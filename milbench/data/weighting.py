@@ -1,4 +1,4 @@
-"""Class imbalance turned into weights: pure functions of a fold's statistics and the configuration (spec section 4, seed 4.3)."""
+"""Class imbalance turned into weights: pure functions of a fold's statistics and the configuration (spec 4, seed 4.3)."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,15 @@ import numpy as np
 from milbench.configs import LossWeightingConfig
 from milbench.data.statistics import FoldStats
 from milbench.data.targets import IGNORED_GROUP
+from milbench.errors import ConfigError
 
 
 def positive_weights(stats: FoldStats, config: LossWeightingConfig) -> np.ndarray:
     """BCE weight of a positive, [T]: min(negatives / max(positives, 1), clip)."""
+    if len(config.posw_clip) != len(stats.positives):
+        do = "build the configuration with HPOConfig.from_params(parameters, tasks)"
+        want = f"a value for each of {len(stats.positives)} tasks"
+        raise ConfigError("posw_clip", got=len(config.posw_clip), want=want, do=do)
     return np.minimum(stats.negatives / np.maximum(stats.positives, 1), np.asarray(config.posw_clip))
 
 

@@ -1,7 +1,7 @@
 """Pooling of conformers by name: task attention and the field's baselines, each giving one vector a task.
 
-An aggregator is built as `(dim, n_heads, dropout, n_tasks, **options)` and called with tokens [R, D], offsets [B+1], segment [R];
-it gives pooled [B, T, D] (zeros for an empty bag) and attention [R, T], which sums to 1 over each molecule.
+An aggregator is built as `(dim, n_heads, dropout, n_tasks, **options)` and called with tokens [R, D], offsets [B+1] and
+segment [R]; it gives pooled [B, T, D] (zeros for an empty bag) and attention [R, T], which sums to 1 over each molecule.
 """
 
 import math
@@ -49,7 +49,7 @@ class MeanPool(_PerTask):
 
 
 class MaxPool(_PerTask):
-    """The maximum of each feature over conformers; an instance's attention is the share of features in which it is the maximum."""
+    """The maximum of each feature over conformers; an instance's attention is the share of features in which it is highest."""
 
     def __init__(self, dim: int, n_heads: int, dropout: float, n_tasks: int, **options: Any) -> None:
         super().__init__(dim, n_tasks, options)

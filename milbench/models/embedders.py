@@ -1,4 +1,4 @@
-"""2D and conformer embedders by name: built as `(input_dim, hidden_dim, layers, dropout, activation)`, rows [n, in] -> [n, hidden]."""
+"""2D and conformer embedders by name: `(input_dim, hidden_dim, layers, dropout, activation)`, rows [n, in] -> [n, hidden]."""
 
 from typing import Any
 

@@ -42,9 +42,12 @@ class LossTerms:
 class MILTaskAttnMixerWithAux(nn.Module):
     """Multi-task attention MIL with auxiliary heads.
 
-    `from_config` builds it. `forward_bags(BagBatch)` is what training uses; `forward` takes the seed's padded input, packs it and
-    calls the same code.
+    `from_config` builds it. `forward_bags(BagBatch)` is what training uses; `forward` takes the seed's padded input, packs it
+    and calls the same code.
     """
+
+    lam: Tensor
+    bitmask_weight: Tensor
 
     def __init__(
         self,
@@ -101,8 +104,8 @@ class MILTaskAttnMixerWithAux(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Padded bags: x2d [B, F2], x3d_pad [B, N, F3], kpm [B, N] (True = padding).
 
-        Gives (logits [B, T], abs_out [B, A], fluo_out [B, F]), then attn [B, T, N] (exact zeros on padding) if `return_attn`, then
-        bitmask logits [B, K+1] if `return_bitmask`.
+        Gives (logits [B, T], abs_out [B, A], fluo_out [B, F]), then attn [B, T, N] (exact zeros on padding) if `return_attn`,
+        then bitmask logits [B, K+1] if `return_bitmask`.
         """
         kpm = kpm.bool()
         xinst, offsets = pack(x3d_pad, kpm)

@@ -1,0 +1,29 @@
+# Everything sets itself up in .venv; nothing else is needed than Python 3.11 or later.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.chem   ## the whole way on 600 molecules, in runs/demo
+	$(BIN)/milbench demo --out runs/demo
+
+test: $(VENV)/.dev    ## the fast tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev    ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q -e '.[$*]'
+	touch $@
+
+clean:                ## remove the environment; runs/ stays
+	rm -rf $(VENV)

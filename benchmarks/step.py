@@ -1,0 +1,261 @@
+"""Times a training step and an epoch of milbench against the padded reference, interleaved, on synthetic bags.
+
+    .venv/bin/python benchmarks/step.py [--write]
+
+A step is: build the batch, forward, loss, backward, optimizer. Both sides see the same molecules and start from the same weights.
+"""
+
+import argparse
+import copy
+import dataclasses
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from padded_reference import MoleculeDataset, PaddedBatch, PaddedObjective, pad_collate, padded_twin  # noqa: E402
+
+from milbench.configs import HPOConfig, RuntimeConfig  # noqa: E402
+from milbench.data.bags import BagBatch, BagData  # noqa: E402
+from milbench.data.cv import FoldData, MILCVData  # noqa: E402
+from milbench.data.targets import RawTargets, Targets  # noqa: E402
+from milbench.models import MILModelBuilder, MILTaskAttnMixerWithAux  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results.md"
+SECTION = "step.py"
+ABOUT = (
+    "## A training step against the padded reference\n\n"
+    "Step = batch, forward, loss, backward, AdamW, in training mode; the two take turns, step by step, in one process, on the same\n"
+    "molecules with the same initial weights. Ratio: median over steps of reference / milbench. Epoch: the training molecules of\n"
+    "one of 5 folds; ≈ means extrapolated from the timed steps. Kept for backward: activations of one step, without parameters.\n"
+    "Differences: eval mode, weights moved off their initial zeros."
+)
+F2, F3, FOLDS = 217, 256, 5
+PREVALENCE = (0.056, 0.0147, 0.1669, 0.0024)
+MEAN_10 = 0.0984  # a geometric draw with this parameter, clipped at 40, has mean 10
+
+
+def synthetic_bags(n: int, seed: int = 0) -> BagData:
+    """Bags of 1-40 conformers (mean 10) with Gaussian features and EUOS25-like labels, 30 % of the auxiliaries missing."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.geometric(MEAN_10, n).clip(1, 40)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    x2d, xinst = (rng.standard_normal((rows, width), dtype=np.float32) for rows, width in ((n, F2), (offsets[-1], F3)))
+
+    def aux(width: int) -> np.ndarray:
+        return np.where(rng.random((n, width)) < 0.3, np.nan, rng.standard_normal((n, width))).astype(np.float32)
+
+    def weights(width: int) -> np.ndarray:
+        return rng.uniform(0.5, 1.5, (n, width)).astype(np.float32)
+
+    y = (rng.random((n, 4)) < PREVALENCE).astype(np.float32)
+    return BagData(
+        ids=np.arange(n).astype(str),
+        x2d=torch.from_numpy(x2d),
+        xinst=torch.from_numpy(xinst),
+        offsets=torch.from_numpy(offsets),
+        conf_ids=np.arange(offsets[-1]).astype(str),
+        split=np.full(n, "train"),
+        fold=np.arange(n) % FOLDS,
+        raw=RawTargets(y, weights(4), aux(2), weights(2), aux(4), weights(4)),
+        names2d=tuple(f"a{j}" for j in range(F2)),
+        names_inst=tuple(f"b{j}" for j in range(F3)),
+    )
+
+
+def config_of(hidden: int, batch_size: int) -> HPOConfig:
+    """The default hyperparameters with one width everywhere."""
+    params = {"mol_hidden": hidden, "inst_hidden": hidden, "mixer_hidden": hidden}
+    config = HPOConfig.from_params(params, runtime=RuntimeConfig())
+    return dataclasses.replace(config, optimization=dataclasses.replace(config.optimization, batch_size=batch_size))
+
+
+@dataclass
+class Side:
+    """One of the two that are compared: where its batches come from, its loss, and its optimizer."""
+
+    batches: Iterator[BagBatch | PaddedBatch]
+    loss: Callable[[BagBatch | PaddedBatch], Tensor]
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def step(self) -> float:
+        """One training step, in seconds."""
+        start = time.perf_counter()
+        self.optimizer.zero_grad()
+        self.loss(next(self.batches)).backward()
+        self.optimizer.step()
+        return time.perf_counter() - start
+
+    def kept_mib(self) -> float:
+        """Memory that one forward pass keeps for the backward pass besides the parameters, in MiB."""
+        owned = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
+        kept: dict[int, int] = {}
+
+        def note(x: Tensor) -> Tensor:
+            storage = x.untyped_storage()
+            if storage.data_ptr() not in owned:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+            loss = self.loss(next(self.batches))
+        loss.backward()
+        return sum(kept.values()) / 2**20
+
+
+def milbench_side(model: MILTaskAttnMixerWithAux, fold: FoldData, config: HPOConfig, targets: Targets) -> Side:
+    """milbench's own path: sampler, one gather a batch, ragged model, fused AdamW."""
+    sampler = fold.sampler(config)
+    o = config.optimization
+    optimizer = torch.optim.AdamW(model.parameters(), lr=o.lr, weight_decay=o.weight_decay, fused=True)
+    batches = (fold.batch(index, targets) for index in _epochs(sampler))
+    return Side(batches, lambda batch: model.loss(batch).total, model, optimizer)  # type: ignore[arg-type]
+
+
+def reference_side(model: MILTaskAttnMixerWithAux, fold: FoldData, config: HPOConfig, targets: Targets) -> Side:
+    """The padded reference on the same molecules: Dataset, DataLoader, collate, default AdamW."""
+    twin, objective, o = padded_twin(model), PaddedObjective(model), config.optimization
+    index_lists = (index.tolist() for index in _epochs(fold.sampler(config)))
+    loader = torch.utils.data.DataLoader(
+        MoleculeDataset(fold, targets),
+        batch_sampler=index_lists,  # type: ignore[arg-type]
+        collate_fn=pad_collate,
+    )
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=o.lr, weight_decay=o.weight_decay)
+    return Side(iter(loader), lambda batch: objective(twin(*batch[:3]), batch.targets), twin, optimizer)  # type: ignore
+
+
+def _epochs(sampler: torch.utils.data.Sampler[Tensor]) -> Iterator[Tensor]:
+    epoch = 0
+    while True:
+        sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        yield from sampler
+        epoch += 1
+
+
+def largest_difference(model: MILTaskAttnMixerWithAux, fold: FoldData, targets: Targets) -> tuple[float, float]:
+    """Largest |difference| between the two in eval mode, (logits, any output), over the first 256 validation molecules."""
+    dtype = next(model.parameters()).dtype
+    dataset = MoleculeDataset(fold, targets)
+    batch = pad_collate([dataset[i] for i in fold.val[:256]])
+    padded = batch.x2d.to(dtype), batch.x3d_pad.to(dtype), batch.kpm
+    with torch.no_grad():
+        ours = model.eval()(*padded, return_attn=True, return_bitmask=True)
+        theirs = padded_twin(model).to(dtype).eval()(*padded)
+    gaps = [(a - b).abs().max().item() for a, b in zip(ours, theirs, strict=True)]
+    return gaps[0], max(gaps)
+
+
+def trained_a_little(model: MILTaskAttnMixerWithAux) -> MILTaskAttnMixerWithAux:
+    """A copy whose weights have left their initial zeros, so that every branch speaks."""
+    model = copy.deepcopy(model)
+    noise = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=noise))
+    return model
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one size gives: seconds of each step, the epoch's number of steps, memory, and differences by dtype."""
+
+    molecules: int
+    hidden: int
+    ours: list[float]
+    theirs: list[float]
+    n_batches: int
+    kept: tuple[float, float]
+    float32: tuple[float, float]
+    float64: tuple[float, float]
+
+    HEAD = (
+        "| molecules | hidden | step, milbench | step, reference | ratio (min-max) | epoch, milbench | epoch, reference "
+        "| kept for backward | largest difference in logits (any output), float32 | float64 |\n" + "|---" * 10 + "|"
+    )
+
+    def __str__(self) -> str:
+        ratios = [theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+        epochs = [self.n_batches * float(np.mean(x)) for x in (self.ours, self.theirs)]
+        measured = "" if len(self.ours) >= self.n_batches else "≈ "
+        return (
+            f"| {self.molecules:,} | {self.hidden} | {np.median(self.ours):.3f} s | {np.median(self.theirs):.3f} s "
+            f"| **{np.median(ratios):.2f}** ({min(ratios):.2f}-{max(ratios):.2f}) "
+            f"| {measured}{epochs[0]:.1f} s | {measured}{epochs[1]:.1f} s | {self.kept[0]:.0f} / {self.kept[1]:.0f} MiB "
+            f"| {self.float32[0]:.1e} ({self.float32[1]:.1e}) | {self.float64[0]:.1e} ({self.float64[1]:.1e}) |"
+        )
+
+
+def compare(n: int, hidden: int, options: argparse.Namespace) -> Row:
+    """Time both sides at one size, step by step in turn."""
+    config = config_of(hidden, options.batch)
+    bags = synthetic_bags(n)
+    fold = MILCVData(bags, bags.fold).fold(0)
+    targets = fold.targets(config.loss)
+    model = MILModelBuilder().build(config, fold)
+    moved = trained_a_little(model)
+    float32, float64 = (largest_difference(m, fold, targets) for m in (moved, copy.deepcopy(moved).double()))
+    sides = [make(model, fold, config, targets) for make in (reference_side, milbench_side)]
+    kept = [side.kept_mib() for side in sides]
+    for side in sides:
+        side.step()
+    times = np.array([[side.step() for side in sides] for _ in range(options.steps)]).T.tolist()
+    return Row(n, hidden, times[1], times[0], len(fold.sampler(config)), (kept[1], kept[0]), float32, float64)
+
+
+def machine() -> str:
+    """Cores, processor, versions and date."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    model = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "")
+    return (
+        f"{os.cpu_count()} cores ({model or platform.machine()}), {torch.get_num_threads()} threads, Python "
+        f"{platform.python_version()}, torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}"
+    )
+
+
+def write_section(text: str) -> None:
+    """Put `text` between this benchmark's marks in results.md, leaving everything else as it is."""
+    begin, end = f"<!-- {SECTION}: begin -->", f"<!-- {SECTION}: end -->"
+    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Benchmarks\n"
+    head, _, rest = old.partition(begin)
+    tail = rest.partition(end)[2] if rest else ""
+    RESULTS.write_text(f"{head.rstrip()}\n\n{begin}\n{text}\n{end}\n{tail.lstrip()}", encoding="utf-8")
+
+
+def main() -> None:
+    """Run and print; `--write` also replaces this benchmark's section of results.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--molecules", type=int, nargs="+", default=[4_000, 20_000])
+    parser.add_argument("--hidden", type=int, nargs="+", default=[128, 256])
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument(
+        "--steps", type=int, default=13, help="timed steps of each side and size; an epoch of 4,000 molecules has 13"
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--write", action="store_true", help="replace this benchmark's section of results.md")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    lines = [ABOUT, "", f"`{' '.join(['.venv/bin/python', 'benchmarks/step.py', *sys.argv[1:]])}`", "", machine(), "", Row.HEAD]
+    print("\n".join(lines), flush=True)
+    for n in options.molecules:
+        for hidden in options.hidden:
+            lines.append(str(compare(n, hidden, options)))
+            print(lines[-1], flush=True)
+    if options.write:
+        write_section("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Tables that leave a run: attention a conformer, predictions a molecule."""
+
+import numpy as np
+import pandas as pd
+
+from milbench.data.bags import BagData
+from milbench.tasks import TaskSet
+
+
+def attention_table(
+    bags: BagData, rows: np.ndarray, probability: np.ndarray, attention: np.ndarray, tasks: TaskSet
+) -> pd.DataFrame:
+    """One row a conformer of the molecules `rows` [n]: ID, conf_id, pred_<task> and attn_<task> for every task.
+
+    probability [n, T], attention [R, T] (summing to 1 over each molecule), instances molecule after molecule.
+    """
+    sizes = bags.bag_sizes[rows]
+    starts = bags.offsets.numpy()[rows]
+    conformers = np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
+    table = {"ID": np.repeat(bags.ids[rows], sizes), "conf_id": bags.conf_ids[conformers.astype(np.int64)]}
+    repeated = np.repeat(probability, sizes, axis=0)
+    table |= {f"pred_{name}": repeated[:, t] for t, name in enumerate(tasks.names)}
+    table |= {f"attn_{name}": attention[:, t] for t, name in enumerate(tasks.names)}
+    return pd.DataFrame(table)
+
+
+def prediction_table(bags: BagData, rows: np.ndarray, probability: np.ndarray, tasks: TaskSet) -> pd.DataFrame:
+    """One row a molecule: ID, conformers (0: predicted from 2D alone), pred_<task>, label_<task> where known."""
+    table = {"ID": bags.ids[rows], "conformers": bags.bag_sizes[rows]}
+    for t, name in enumerate(tasks.names):
+        table[f"pred_{name}"], table[f"label_{name}"] = probability[:, t], bags.raw.y[rows, t]
+    return pd.DataFrame(table)

@@ -1,0 +1,251 @@
+"""From command-line settings to a finished run: data, study, final model (seed section 1.2)."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from milbench.configs import HPOConfig, checked_pins
+from milbench.data.assemble import TableOptions, load_tables
+from milbench.data.bags import BagData
+from milbench.data.cv import MILCVData
+from milbench.data.folds import stratified_folds
+from milbench.data.store import load_store
+from milbench.errors import ConfigError, DataError
+from milbench.files import make_folder, read_json, sweep_orphans
+from milbench.progress import progress
+from milbench.run_config import FINAL_FOLDER, CVRunConfig, FinalTrainConfig, PipelineConfig
+from milbench.runlog import RunFolder
+from milbench.tasks import TaskSet, load_tasks
+from milbench.training.cross_validation import MILCrossValidator
+from milbench.training.final import MILFinalData, MILFinalTrainer
+from milbench.training.fold import Epoch
+from milbench.training.study import MILStudyRunner
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PipelineConfigFactory:
+    """Parses command-line arguments into a PipelineConfig (seed 1.2); `milbench run` takes the same ones."""
+
+    prog: str = "milbench run"
+
+    def parse(self, args: Sequence[str]) -> PipelineConfig:
+        """Arguments as in `milbench run --help`; a wrong one ends the program with status 2."""
+        import tyro  # noqa: PLC0415 - a notebook that builds its PipelineConfig needs no parser
+
+        return tyro.cli(PipelineConfig, args=list(args), prog=self.prog)
+
+
+@dataclass(frozen=True)
+class PipelineEnvironment:
+    """Where a run writes, and what it was given: checked, tasks and pins resolved."""
+
+    config: PipelineConfig
+    folder: RunFolder
+    tasks: TaskSet
+    pins: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PipelineEnvironmentFactory:
+    """Checks a PipelineConfig against the machine before anything costs time."""
+
+    config: PipelineConfig
+
+    def create(self) -> PipelineEnvironment:
+        """Study folder made and swept of what killed writers left; devices, tasks, pins and inputs checked."""
+        config = self.config
+        _check_inputs(config)
+        _check_accelerator(config)
+        tasks = load_tasks(config.tasks)
+        pins = checked_pins(parsed_pins(config.fix), tasks)
+        if "min_w" in pins:
+            raise ConfigError("--fix min_w", "is a setting of the study", do=f"use --min_w {pins['min_w']}")
+        if config.attn_out is not None and config.attn_out.suffix not in {".parquet", ".csv"}:
+            raise ConfigError("--attn_out", got=config.attn_out.suffix, want=".parquet or .csv")
+        if not config.run_hpo and not config.params_path.is_file():
+            raise DataError(config.params_path, "no parameters to train with", do="add --run_hpo, or name a --best_params_json")
+        make_folder(config.study_dir)
+        for folder in (config.study_dir, config.study_dir / FINAL_FOLDER):
+            for orphan in sweep_orphans(folder):
+                log.info("removed %s, left by an interrupted run", orphan)
+        return PipelineEnvironment(config, RunFolder(config.study_dir), tasks, pins)
+
+
+def parsed_pins(fix: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE texts as a dict."""
+    pins = {}
+    for text in fix:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError("--fix", got=text, want="NAME=VALUE")
+        pins[name.strip()] = value.strip()
+    return pins
+
+
+def _check_inputs(config: PipelineConfig) -> None:
+    tables = {"--labels": config.labels, "--feat2d_scaled": config.feat2d_scaled, "--feat3d_scaled": config.feat3d_scaled}
+    if config.store is not None:
+        given = [flag for flag, path in tables.items() if path is not None]
+        if given:
+            raise ConfigError("--store", f"was given together with {given[0]}", do="give a store or tables, not both")
+        return
+    missing = [flag for flag, path in tables.items() if path is None]
+    if missing:
+        raise ConfigError(missing[0], "is missing", do="name the labels, 2D and conformer tables, or a --store")
+
+
+def _check_accelerator(config: PipelineConfig) -> None:
+    import torch  # noqa: PLC0415
+
+    if config.nn_accelerator not in {"auto", "cpu", "gpu", "cuda", "mps"}:
+        raise ConfigError("--nn_accelerator", got=config.nn_accelerator, want="auto, cpu or gpu")
+    if config.nn_accelerator in {"gpu", "cuda"} and not torch.cuda.is_available():
+        raise ConfigError("--nn_accelerator", "no CUDA device found", got=config.nn_accelerator, do="use auto or cpu")
+    if config.precision not in {"32-true", "bf16-mixed", "16-mixed"}:
+        raise ConfigError("--precision", got=config.precision, want="32-true, bf16-mixed or 16-mixed")
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedHPOData:
+    """The data of a run: molecules with bags, their tasks, folds [M] of the training splits (-1 elsewhere)."""
+
+    bags: BagData
+    tasks: TaskSet
+    fold_of: np.ndarray
+    config: PipelineConfig
+
+    def cv(self) -> MILCVData:
+        """What a study trains on."""
+        return MILCVData(self.bags, self.fold_of, self.tasks, self.config.prescaled, self.config.impute)
+
+    def final(self) -> MILFinalData:
+        """What the final model trains on and is scored on."""
+        leaderboard = np.flatnonzero(self.bags.split == self.config.leaderboard_split)
+        return MILFinalData(self.bags, self.tasks, self.fold_of, leaderboard, self.config.prescaled, self.config.impute)
+
+
+@dataclass(frozen=True)
+class HPODataBuilder:
+    """Reads tables or a store and assigns folds."""
+
+    environment: PipelineEnvironment
+
+    def build(self) -> PreparedHPOData:
+        """The data of the run; what was dropped or averaged on the way is logged once."""
+        config, tasks = self.environment.config, self.environment.tasks
+        if config.store is not None:
+            bags, tasks = load_store(config.store)
+        else:
+            bags = load_tables(config.labels, config.feat2d_scaled, self._instances(), tasks, self._options())  # type: ignore[arg-type]
+        for note in bags.notes:
+            log.info("data: %s", note)
+        log.info(
+            "data: %d molecules, %d conformers, %d + %d features",
+            len(bags),
+            len(bags.conf_ids),
+            len(bags.names2d),
+            len(bags.names_inst),
+        )
+        return PreparedHPOData(bags, tasks, self._folds(bags), config)
+
+    def _instances(self) -> list[Path]:
+        config = self.environment.config
+        return [path for path in (config.feat3d_scaled, config.feat3d_qm_scaled) if path is not None]
+
+    def _options(self) -> TableOptions:
+        config = self.environment.config
+        return TableOptions(config.columns, config.labels_missing, config.keep_empty_bags, config.impute == "median")
+
+    def _folds(self, bags: BagData) -> np.ndarray:
+        config = self.environment.config
+        used = np.isin(bags.split.astype(str), config.use_splits)
+        if not used.any():
+            there = ", ".join(sorted(set(bags.split)))
+            raise DataError("--use_splits", f"no molecule is in {', '.join(config.use_splits)}", do=f"the splits are {there}")
+        if config.leaderboard_split in config.use_splits:
+            raise ConfigError(
+                "--leaderboard_split", f"{config.leaderboard_split!r} is trained on too", do="take it out of --use_splits"
+            )
+        fold_of = np.full(len(bags), -1, dtype=np.int64)
+        if (bags.fold[used] >= 0).any():
+            fold_of[used] = bags.fold[used]
+            without = int((fold_of[used] < 0).sum())
+            if without:
+                log.info("data: %d molecules have no fold and are left out of cross-validation", without)
+            return fold_of
+        fold_of[used] = stratified_folds(bags.raw.y[used], config.folds, config.seed)
+        log.info("data: %d folds made, balanced over label patterns (no fold column)", config.folds)
+        return fold_of
+
+
+@dataclass(frozen=True)
+class MILPipelineOrchestrator:
+    """Runs the stages of a PipelineConfig: data, study (with run_hpo), final model."""
+
+    config: PipelineConfig
+
+    def run(self) -> dict[str, Any]:
+        """Everything in order; gives the final report. Run again after an interruption, it goes on where it stopped."""
+        environment = PipelineEnvironmentFactory(self.config).create()
+        with environment.folder.logging():
+            environment.folder.status("running", "reading data")
+            data = HPODataBuilder(environment).build()
+            arguments = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
+            environment.folder.describe(
+                arguments=arguments, seed=self.config.seed, data=data.bags.content, notes=list(data.bags.notes)
+            )
+            if self.config.run_hpo:
+                self._study(environment, data)
+            return self._final(environment, data)
+
+    def _study(self, environment: PipelineEnvironment, data: PreparedHPOData) -> None:
+        config, cv = self.config, data.cv()
+        environment.folder.status("running", "study")
+        run = CVRunConfig(
+            max_epochs=config.max_epochs,
+            patience=config.patience,
+            trials=config.trials,
+            min_w=config.min_w,
+            search_min_w=config.search_min_w,
+            pins=environment.pins,
+            pruner=config.pruner,
+            runtime=dataclasses.replace(config.runtime, devices=1),
+        )
+        before: dict[int, int] = {}
+        with progress("study", config.trials * cv.n_folds) as advance:
+
+            def watch(trial: int, fold: int, epoch: Epoch) -> None:
+                environment.folder.metric(trial=trial, fold=fold, **epoch.to_dict())
+                finished = before.setdefault(trial, runner.finished(study))
+                advance(finished * cv.n_folds + fold, f"trial {trial} fold {fold + 1} epoch {epoch.number + 1}")
+
+            runner = MILStudyRunner(MILCrossValidator(cv, run, watch), config.study_dir, config.storage)
+            study = runner.open()
+            runner.run()
+
+    def _final(self, environment: PipelineEnvironment, data: PreparedHPOData) -> dict[str, Any]:
+        config = self.config
+        environment.folder.status("running", "final model")
+        params = read_json(config.params_path)
+        if not isinstance(params, dict):
+            raise DataError(config.params_path, "holds no parameters", got=type(params).__name__, want="a JSON object")
+        params |= environment.pins
+        hpo = HPOConfig.from_params(params, data.tasks, runtime=config.runtime, where=config.params_path)
+        final = FinalTrainConfig(
+            config.max_epochs, config.patience, config.monitor, config.leaderboard_split, config.attn_out, config.runtime
+        )
+        with progress("final model", config.max_epochs) as advance:
+
+            def hook(epoch: Epoch) -> None:
+                environment.folder.metric(trial="final", fold="final", **epoch.to_dict())
+                advance(epoch.number + 1, f"val macro AP {epoch.metrics.macro_ap:.3f}")
+
+            return MILFinalTrainer(data.final(), hpo, final, config.study_dir).run(hook)

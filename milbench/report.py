@@ -1,0 +1,51 @@
+"""What a run says at its end, as lines of plain text."""
+
+from pathlib import Path
+from typing import Any
+
+from milbench.configs import parameters
+from milbench.run_config import FINAL_FOLDER
+from milbench.tasks import load_tasks
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or – where there is none."""
+    return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def metrics_lines(metrics: dict[str, Any]) -> list[str]:
+    """Per-task AP and ROC-AUC with the prevalence beside them; `metrics` as `Metrics.to_dict` gives it."""
+    width = max(len(name) for name in metrics["tasks"])
+    lines = [f"  {'endpoint':<{width}}  {'AP':>6}  {'prevalence':>10}  {'ROC-AUC':>7}  {'molecules':>9}"]
+    for name, m in metrics["tasks"].items():
+        cells = f"{number(m['ap']):>6}  {number(m['prevalence']):>10}  {number(m['auc']):>7}  {m['n']:>9}"
+        lines.append(f"  {name:<{width}}  {cells}")
+    summary = f"macro AP {number(metrics['macro_ap'])}, worst AP {number(metrics['min_ap'])}"
+    return [*lines, f"  {summary}, macro ROC-AUC {number(metrics['macro_auc'])}"]
+
+
+def final_lines(report: dict[str, Any], study_dir: Path) -> list[str]:
+    """The final model's scores and where everything lies; `report` is the content of leaderboard_eval.json."""
+    lines = ["", f"Monitored ({report['monitor']}), best epoch {report['best_epoch'] + 1} of {report['epochs']}:"]
+    lines += metrics_lines(report["monitored"])
+    if report["leaderboard"] is not None:
+        lines += ["", "Leaderboard, reported once:", *metrics_lines(report["leaderboard"])]
+    if report["note"]:
+        lines.append(f"  Note: {report['note']}.")
+    lines += ["", f"Study and parameters: {study_dir}", f"Final model:          {study_dir / FINAL_FOLDER}"]
+    if report["attention"]:
+        lines.append(f"Attention:            {report['attention']}")
+    return lines
+
+
+def parameter_lines(tasks: str) -> list[str]:
+    """Every hyperparameter with default, search range and meaning."""
+    known = parameters(load_tasks(tasks)).values()
+    width = max(len(param.name) for param in known)
+    head = f"{'name':<{width}}  {'default':>14}  {'searched':<32}  meaning"
+    rows = []
+    for param in known:
+        default = "–" if param.default is None else f"{param.default:g}" if isinstance(param.default, float) else param.default
+        searched = param.range_text if param.is_searched else "–"
+        rows.append(f"{param.name:<{width}}  {default!s:>14}  {searched:<32}  {param.help}")
+    return [head, *rows]

@@ -1,0 +1,165 @@
+"""What a run is asked to do: the settings of a study, of the final training, and of the whole pipeline. Loads no torch."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from milbench.configs import RuntimeConfig
+from milbench.columns import Columns
+from milbench.errors import ConfigError
+
+ARTIFACT_PREFIX = "multimodal_mil_aux_gpu"
+FINAL_FOLDER = "final_best_train_vs_leaderboard"
+
+
+@dataclass(frozen=True)
+class PrunerConfig:
+    """When a trial is stopped (seed 4.6). `percentile`: the worst this many % may be pruned; `warmup_steps` epochs of every fold
+    and the first `startup_trials` trials are safe.
+    """
+
+    kind: Literal["percentile", "median", "none"] = "percentile"
+    percentile: float = 25.0
+    startup_trials: int = 10
+    warmup_steps: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0 < self.percentile < 100:
+            raise ConfigError("--pruner_percentile", got=self.percentile, want="more than 0 and less than 100")
+
+
+@dataclass(frozen=True)
+class CVRunConfig:
+    """A cross-validated study: epochs and patience of each fold, budget, objective, pins, pruning."""
+
+    max_epochs: int = 150
+    patience: int = 20
+    trials: int = 50
+    min_w: float = 0.3
+    search_min_w: bool = False
+    pins: dict[str, Any] = field(default_factory=dict)
+    pruner: PrunerConfig = field(default_factory=PrunerConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        for name, value in (("--max_epochs", self.max_epochs), ("--patience", self.patience), ("--trials", self.trials)):
+            if value < 1:
+                raise ConfigError(name, got=value, want="1 or more")
+        if not 0.1 <= self.min_w <= 0.6:
+            raise ConfigError("--min_w", got=self.min_w, want="0.1 to 0.6")
+
+
+@dataclass(frozen=True)
+class FinalTrainConfig:
+    """The final training: what is monitored, which split is reported once, where attention goes."""
+
+    max_epochs: int = 150
+    patience: int = 20
+    monitor: Literal["inner", "leaderboard"] = "inner"
+    leaderboard_split: str = "leaderboard"
+    attn_out: Path | None = None
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Train, tune and export on your own tables (spec section 9)."""
+
+    study_dir: Path
+    """Folder of the study and everything it writes; run the same command again to go on where it stopped."""
+    labels: Path | None = None
+    """Labels table (.parquet or .csv): ID, labels, and where you have them SMILES, weights, auxiliaries, split, fold."""
+    feat2d_scaled: Path | None = None
+    """2D table: ID and numeric columns, one row a molecule. Scaled or not: it is standardised inside each fold."""
+    feat3d_scaled: Path | None = None
+    """Conformer table: ID, conf_id and numeric columns, one row a conformer."""
+    feat3d_qm_scaled: Path | None = None
+    """Optional second conformer table, joined on ID and conf_id; rows whose status is not ok are dropped."""
+    store: Path | None = None
+    """A prepared bag store, instead of tables."""
+    tasks: str = "euos25"
+    """What is predicted: euos25, or a .toml or .json file that declares endpoints."""
+    id_col: str = "ID"
+    """Name of the ID column."""
+    conf_col: str = "conf_id"
+    """Name of the conformer column."""
+    split_col: str = "split"
+    """Name of the split column; absent: everything is `train`."""
+    fold_col: str = "cv_fold"
+    """Name of the fold column; absent or empty: folds are made, balanced over label patterns."""
+    use_splits: tuple[str, ...] = ("train",)
+    """Splits that are trained on and cross-validated."""
+    folds: int = 5
+    """Number of folds to make when there is no fold column."""
+    labels_missing: Literal["mask", "negative"] = "mask"
+    """A missing label is left out (mask), or counted as negative."""
+    impute: Literal["none", "median"] = "none"
+    """NaN or inf features are an error (none), or become the training fold's median."""
+    prescaled: bool = False
+    """Skip the standardisation inside the fold."""
+    keep_empty_bags: bool = False
+    """Keep molecules without conformers; they are predicted from 2D alone."""
+    run_hpo: bool = False
+    """Search hyperparameters; otherwise they are read from --best_params_json."""
+    trials: int = 50
+    """Trials of the study in all, pruned ones included."""
+    max_epochs: int = 150
+    """Most epochs of a training."""
+    patience: int = 20
+    """Epochs without a better val_macro_ap before a training stops."""
+    min_w: float = 0.3
+    """Weight of the worst task's AP in a trial's score, 0.1 to 0.6; a setting of the study."""
+    search_min_w: bool = False
+    """Search min_w too, as the seed does (it then drifts to its lower end)."""
+    fix: tuple[str, ...] = ()
+    """Pin hyperparameters: NAME=VALUE, any number of them (see `milbench params`)."""
+    pruner_kind: Literal["percentile", "median", "none"] = "percentile"
+    """Which trials are stopped early."""
+    pruner_percentile: float = 25.0
+    """The worst this many percent of trials may be pruned."""
+    pruner_startup_trials: int = 10
+    """Trials that run before any is pruned."""
+    pruner_warmup_steps: int = 8
+    """Epochs of every fold in which no trial is pruned."""
+    storage: str | None = None
+    """Optuna storage URL; default: study.db in the study folder."""
+    best_params_json: Path | None = None
+    """Parameters of the final model; default: the best ones of the study folder."""
+    leaderboard_split: str = "leaderboard"
+    """Split that the final model is scored on, once."""
+    monitor: Literal["inner", "leaderboard"] = "inner"
+    """What stops the final training: an inner fold of the training split, or (the seed's way, marked so) the leaderboard."""
+    attn_out: Path | None = None
+    """Where the leaderboard's attention goes (.parquet or .csv); default: in the final model's folder."""
+    seed: int = 0
+    """Seed of everything random."""
+    nn_accelerator: str = "auto"
+    """auto, cpu or gpu."""
+    nn_devices: int = 1
+    """Devices of the final training; a trial always uses one."""
+    precision: str = "32-true"
+    """32-true, bf16-mixed or 16-mixed."""
+    num_workers: int = 0
+    """Processes that make batches; 0 is the fastest unless features are larger than memory."""
+    pin_memory: bool = False
+    """Page-locked batches, for a GPU."""
+
+    @property
+    def columns(self) -> Columns:
+        """The column names."""
+        return Columns(self.id_col, self.conf_col, self.split_col, self.fold_col)
+
+    @property
+    def runtime(self) -> RuntimeConfig:
+        """Where and how it runs."""
+        return RuntimeConfig(self.nn_accelerator, self.nn_devices, self.precision, self.num_workers, self.pin_memory, self.seed)
+
+    @property
+    def pruner(self) -> PrunerConfig:
+        """When a trial is stopped."""
+        return PrunerConfig(self.pruner_kind, self.pruner_percentile, self.pruner_startup_trials, self.pruner_warmup_steps)
+
+    @property
+    def params_path(self) -> Path:
+        """Where the parameters of the final model are read from without --run_hpo."""
+        return self.best_params_json or self.study_dir / f"{ARTIFACT_PREFIX}_best_params.json"

@@ -1,0 +1,101 @@
+"""A trained model in one file: weights, configuration, scaling and tasks, loadable with `weights_only=True`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from milbench.version import __version__
+from milbench.configs import MILModelConfig
+from milbench.data.bags import BagData
+from milbench.data.cv import FoldData, ScaledBags
+from milbench.data.statistics import Scaler
+from milbench.errors import DataError
+from milbench.files import atomic_path
+from milbench.models.mil import MILTaskAttnMixerWithAux
+from milbench.tasks import TaskSet
+from milbench.training.trainer import ModelEvaluator
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model read back: what it was trained on and how its features were scaled (None: not at all)."""
+
+    model: MILTaskAttnMixerWithAux
+    tasks: TaskSet
+    scale2d: Scaler | None
+    scale_inst: Scaler | None
+    names2d: tuple[str, ...]
+    names_inst: tuple[str, ...]
+    info: dict[str, Any]
+
+    def evaluator(self, bags: BagData) -> ModelEvaluator:
+        """Predicts and scores the molecules of `bags`, which must have the features that the model was trained on."""
+        if (bags.names2d, bags.names_inst) != (self.names2d, self.names_inst):
+            raise DataError("features", "are not those that the model was trained on", do="prepare the data in the same way")
+        return ModelEvaluator(self.model, ScaledBags(bags, self.scale2d, self.scale_inst), self.tasks)
+
+
+def save_checkpoint(path: Path, model: MILTaskAttnMixerWithAux, fold: FoldData, tasks: TaskSet, info: dict[str, Any]) -> None:
+    """Write the model of `fold` atomically; `info` holds plain JSON types (parameters, epochs, data hash, …)."""
+    content = {
+        "format": FORMAT,
+        "milbench": __version__,
+        "config": _plain(model.config.to_dict()),
+        "tasks": _plain(tasks.to_dict()),
+        "state_dict": {name: value.cpu() for name, value in model.state_dict().items()},
+        "scale2d": _tensors(fold.stats.scale2d),
+        "scale_inst": _tensors(fold.stats.scale_inst),
+        "names2d": list(fold.bags.names2d),
+        "names_inst": list(fold.bags.names_inst),
+        "info": info,
+    }
+    with atomic_path(path) as partial:
+        torch.save(content, partial)
+
+
+def load_checkpoint(path: str | Path) -> TrainedModel:
+    """Read a checkpoint; a file that is none is a DataError."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(path, "no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise DataError(path, f"is not a readable checkpoint ({' '.join(str(error).split())[:120]})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(path, "is not a milbench checkpoint of this version")
+    config = MILModelConfig.from_dict(content["config"])
+    ones = torch.ones(config.predictor.n_tasks)
+    model = MILTaskAttnMixerWithAux.from_config(config, pos_weight=ones, gamma=ones, lam=ones)
+    model.load_state_dict(content["state_dict"])
+    return TrainedModel(
+        model=model.eval(),
+        tasks=TaskSet.from_dict(content["tasks"], where=path),
+        scale2d=_scaler(content["scale2d"]),
+        scale_inst=_scaler(content["scale_inst"]),
+        names2d=tuple(content["names2d"]),
+        names_inst=tuple(content["names_inst"]),
+        info=content["info"],
+    )
+
+
+def _tensors(scaler: Scaler | None) -> dict[str, torch.Tensor]:
+    return (
+        {} if scaler is None else {name: torch.from_numpy(value) for name, value in vars(scaler).items() if value is not None}
+    )
+
+
+def _scaler(content: dict[str, torch.Tensor]) -> Scaler | None:
+    arrays: dict[str, np.ndarray] = {name: value.numpy() for name, value in content.items()}
+    return Scaler(**arrays) if arrays else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

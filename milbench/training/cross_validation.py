@@ -1,0 +1,106 @@
+"""The objective of a study: one configuration trained on every fold (seed 1.2 and 4.5)."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+import pandas as pd
+
+from milbench.configs import HPOConfig, search_space
+from milbench.data.cv import MILCVData
+from milbench.metrics import trial_value
+from milbench.run_config import CVRunConfig
+from milbench.training.fold import Epoch, FoldResult, MILFoldTrainer, probabilities
+from milbench.training.pruning import step_of
+
+log = logging.getLogger(__name__)
+
+EpochWatch = Callable[[int, int, Epoch], None]
+"""Called with (trial number, fold position, epoch) after every epoch."""
+
+
+@dataclass(frozen=True)
+class CVResult:
+    """All folds of one configuration."""
+
+    config: HPOConfig
+    folds: tuple[FoldResult, ...]
+
+    @property
+    def value(self) -> float:
+        """The trial's value: the mean fold score."""
+        return trial_value(fold.score(self.config.objective.min_w) for fold in self.folds)
+
+    @property
+    def macro_ap(self) -> float:
+        """Mean over folds of the macro AP."""
+        return float(np.mean([fold.metrics.macro_ap for fold in self.folds]))
+
+
+@dataclass(frozen=True)
+class MILCrossValidator:
+    """Trains a configuration on the folds of `data` one after the other, reporting every epoch to the trial."""
+
+    data: MILCVData
+    run: CVRunConfig
+    watch: EpochWatch | None = None
+
+    def config_of(self, trial: optuna.Trial) -> HPOConfig:
+        """The configuration that this trial asks for."""
+        pins = {"min_w": self.run.min_w, **self.run.pins}
+        if self.run.search_min_w:
+            pins.pop("min_w")
+        params = search_space(trial, self.data.tasks, fixed=pins, search_min_w=self.run.search_min_w)
+        return HPOConfig.from_params(params, self.data.tasks, runtime=self.run.runtime, where=f"trial {trial.number}")
+
+    def objective(self, trial: optuna.Trial) -> CVResult:
+        """Train all folds; raises TrialPruned where the pruner stops it. Everything of a finished fold is stored on the trial."""
+        config = self.config_of(trial)
+        return self.evaluate(config, trial)
+
+    def evaluate(self, config: HPOConfig, trial: optuna.Trial | None = None) -> CVResult:
+        """Train `config` on every fold; with a trial, report to it and store each fold's figures."""
+        min_w = config.objective.min_w
+        trainer = MILFoldTrainer(self.data.tasks, self.run.max_epochs, self.run.patience)
+        results = []
+        for k in range(self.data.n_folds):
+            result = trainer.train(self.data.fold(k), config, self._hook(trial, k, min_w))
+            results.append(result)
+            number = -1 if trial is None else trial.number
+            best = f"best epoch {result.best_epoch + 1} of {result.epochs}"
+            scores = (
+                f"score={result.score(min_w):.4f} macro_ap={result.metrics.macro_ap:.4f} min_ap={result.metrics.min_ap:.4f}"
+            )
+            log.info("trial %d fold %d/%d: %s, %s, %.0f s", number, k + 1, self.data.n_folds, scores, best, result.seconds)
+            if trial is not None:
+                for name, value in result.scalars(min_w).items():
+                    trial.set_user_attr(f"fold_{k}_{name}", value)
+        return CVResult(config, tuple(results))
+
+    def _hook(self, trial: optuna.Trial | None, k: int, min_w: float) -> Callable[[Epoch], None]:
+        def hook(epoch: Epoch) -> None:
+            if self.watch is not None:
+                self.watch(-1 if trial is None else trial.number, k, epoch)
+            if trial is None:
+                return
+            score = (1 - min_w) * epoch.metrics.macro_ap + min_w * epoch.metrics.min_ap
+            trial.report(score, step_of(k, epoch.number, self.run.max_epochs))
+            if trial.should_prune():
+                raise optuna.TrialPruned(f"fold {k}, epoch {epoch.number}: among the worst so far")
+
+        return hook
+
+    def out_of_fold(self, result: CVResult) -> pd.DataFrame:
+        """Out-of-fold probabilities: ID, fold, pred_<task>, label_<task> of every validated molecule, in the data's order."""
+        frames = []
+        for k, fold in enumerate(result.folds):
+            data = self.data.fold(k)
+            frame = pd.DataFrame({"ID": data.bags.ids[data.val], "fold": k, "place": data.val})
+            predicted = probabilities(fold.val_logits)
+            for t, name in enumerate(self.data.tasks.names):
+                frame[f"pred_{name}"] = predicted[:, t]
+                frame[f"label_{name}"] = data.bags.raw.y[data.val, t]
+            frames.append(frame)
+        return pd.concat(frames).sort_values("place", ignore_index=True).drop(columns="place")

@@ -1,0 +1,188 @@
+"""The life of a study: opened or joined, run to its budget, its artifacts written (seed 1.2, spec section 7)."""
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState
+
+from milbench.configs import HPOConfig, check_search_space
+from milbench.errors import ConfigError, StudyError
+from milbench.files import content_hash, make_folder, write_json, write_table
+from milbench.run_config import ARTIFACT_PREFIX
+from milbench.seeds import stream_seed
+from milbench.training.cross_validation import CVResult, MILCrossValidator
+from milbench.training.lease import ATTRIBUTE, lease, reap
+from milbench.training.pruning import build_pruner
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 60
+MAX_FAILURES = 3
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class MILStudyRunner:
+    """Runs a study in `folder` until it has `validator.run.trials` finished trials; run again, it goes on where it stopped."""
+
+    validator: MILCrossValidator
+    folder: Path
+    storage: str | None = None
+    name: str = "milbench"
+
+    def settings(self) -> dict[str, Any]:
+        """What all trials of a study must share to be comparable."""
+        run, data = self.validator.run, self.validator.data
+        return {
+            "data": data.bags.content,
+            "folds": content_hash(data.fold_of)[:16],
+            "tasks": ", ".join(data.tasks.names),
+            "min_w": "searched" if run.search_min_w else run.min_w,
+            "max_epochs": run.max_epochs,
+            "patience": run.patience,
+            "seed": run.runtime.seed,
+            "prescaled": data.prescaled,
+            "impute": data.impute,
+            "precision": run.runtime.precision,
+            "fixed": ", ".join(f"{name}={value}" for name, value in sorted(run.pins.items())),
+        }
+
+    def open(self) -> optuna.Study:
+        """Create the study, or join it if its settings are the same; a StudyError shows the difference otherwise."""
+        make_folder(self.folder)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines would repeat ours
+        study = optuna.create_study(
+            storage=self._open_storage(),
+            study_name=self.name,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=build_pruner(self.validator.run.pruner, self.validator.run.max_epochs),
+        )
+        wanted, there = self.settings(), study.user_attrs.get("settings")
+        if there is None:
+            study.set_user_attr("settings", wanted)
+            study.set_metric_names(["score"])
+        elif there != wanted:
+            differ = [f"{k}: {there.get(k)!r} there, {wanted[k]!r} here" for k in wanted if there.get(k) != wanted[k]]
+            raise StudyError(
+                self.folder, "holds a study with other settings", want="; ".join(differ), do="use another --study_dir"
+            )
+        return study
+
+    def _open_storage(self) -> Any:
+        url = self.storage or f"sqlite:///{self.folder / 'study.db'}"
+        sqlite = url.startswith("sqlite")
+        try:
+            if not url.split("://")[0].startswith(("sqlite", "postgresql", "mysql")):
+                return optuna.storages.get_storage(url)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                options = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
+                return optuna.storages.RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S)
+        except (ImportError, ValueError, OSError, optuna.exceptions.StorageInternalError) as error:
+            raise ConfigError("--storage", f"cannot be opened ({' '.join(str(error).split())[:200]})", got=url) from error
+
+    def run(self) -> optuna.Study:
+        """Run trials until the budget of finished ones is reached, then write the artifacts."""
+        run = self.validator.run
+        check_search_space(self.validator.data.tasks, run.pins)
+        study = self.open()
+        with lease(self.folder / "workers") as worker:
+            reaped = reap(study, self.folder / "workers", worker)
+            if reaped:
+                log.info("%d interrupted trial(s) found, run again", reaped)
+            failures = 0
+            while self.finished(study) < run.trials:
+                failures = 0 if self._one_trial(study, worker) else failures + 1
+                if failures == MAX_FAILURES:
+                    raise StudyError(
+                        self.folder, f"{MAX_FAILURES} trials in a row failed, see log.txt", do="mend it and run again"
+                    )
+        self.write_artifacts(study)
+        return study
+
+    @staticmethod
+    def finished(study: optuna.Study) -> int:
+        """COMPLETE and PRUNED trials."""
+        return len(study.get_trials(deepcopy=False, states=_DONE))
+
+    def _one_trial(self, study: optuna.Study, worker: str) -> bool:
+        """Run one trial under the storage's heartbeat; False where it failed. Whatever interrupts it, it does not stay RUNNING."""
+        failed: list[StudyError] = []
+
+        def objective(trial: optuna.Trial) -> float:
+            trial.set_user_attr(ATTRIBUTE, worker)
+            try:
+                result = self.validator.objective(trial)
+            except optuna.TrialPruned as pruned:
+                log.info("trial %d: pruned at %s", trial.number, pruned)
+                raise
+            except StudyError as error:
+                failed.append(error)
+                log.warning("trial %d failed: %s", trial.number, error)
+                trial.set_user_attr("failure", str(error))
+                raise
+            self._record(study, trial, result)
+            log.info("trial %d: value=%.4f", trial.number, result.value)
+            return result.value
+
+        study.sampler = self._sampler(study)
+        study.optimize(objective, n_trials=1, catch=(StudyError,))
+        return not failed
+
+    def _sampler(self, study: optuna.Study) -> TPESampler:
+        """TPE seeded by how many trials count so far: a resumed study asks as the uninterrupted one would have."""
+        counted = len(study.get_trials(deepcopy=False, states=(*_DONE, TrialState.RUNNING)))
+        seed = stream_seed(self.validator.run.runtime.seed, "tpe", counted) % 2**32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return TPESampler(seed=seed, multivariate=True, group=False, constant_liar=True)
+
+    def _record(self, study: optuna.Study, trial: optuna.Trial, result: CVResult) -> None:
+        """Store the trial's means, and the out-of-fold predictions if no finished trial is better."""
+        trial.set_user_attr("macro_ap", result.macro_ap)
+        for t, name in enumerate(self.validator.data.tasks.names):
+            aps = [float(fold.metrics.ap[t]) for fold in result.folds]
+            known = [ap for ap in aps if ap == ap]
+            trial.set_user_attr(f"ap_{name}", sum(known) / len(known) if known else float("nan"))
+        best = [t.value for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.value is not None]
+        if not best or result.value > max(best):
+            table = self.validator.out_of_fold(result)
+            write_table(self.folder / "oof.parquet", table.assign(trial=trial.number))
+
+    def write_artifacts(self, study: optuna.Study) -> None:
+        """Trials table, best parameters (complete), the best trial's folds."""
+        frame = study.trials_dataframe()
+        write_table(self.folder / f"{ARTIFACT_PREFIX}_trials.csv", frame)
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if not complete:
+            raise StudyError(self.folder, "no trial finished", do="raise --trials, or prune less")
+        best = study.best_trial
+        params = {**self.best_config(study).to_params(self.validator.data.tasks)}
+        recorded = {
+            "best_value_score": best.value,
+            "best_value_macro_ap_cv": best.user_attrs["macro_ap"],
+            "best_trial": best.number,
+        }
+        write_json(self.folder / f"{ARTIFACT_PREFIX}_best_params.json", {**params, **recorded})
+        folds = {k: v for k, v in best.user_attrs.items() if k.startswith("fold_")}
+        write_json(self.folder / f"{ARTIFACT_PREFIX}_best_fold_metrics.json", nested_folds(folds))
+
+    def best_config(self, study: optuna.Study) -> HPOConfig:
+        """The best trial's configuration."""
+        fixed = optuna.trial.FixedTrial(study.best_trial.params)
+        return self.validator.config_of(fixed)  # type: ignore[arg-type]
+
+
+def nested_folds(flat: dict[str, Any]) -> list[dict[str, Any]]:
+    """`fold_<k>_<name>` attributes as one dict a fold."""
+    folds: dict[int, dict[str, Any]] = {}
+    for key, value in flat.items():
+        _, k, name = key.split("_", 2)
+        folds.setdefault(int(k), {"fold": int(k)})[name] = value
+    return [folds[k] for k in sorted(folds)]

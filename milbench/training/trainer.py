@@ -1,0 +1,142 @@
+"""Deterministic Lightning trainers, the loaders they read, and evaluation of a trained model (seed 1.2)."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from milbench.configs import HPOConfig, RuntimeConfig
+from milbench.data.bags import BagBatch
+from milbench.data.cv import FoldData, ScaledBags
+from milbench.data.targets import Targets
+from milbench.metrics import Metrics, evaluate
+from milbench.models.mil import MILTaskAttnMixerWithAux
+from milbench.tasks import TaskSet
+
+EVAL_BATCH = 512
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's advice about loaders and devices, and its own deprecations, out of the user's sight."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*`trainer.fit.*` was called.*", category=UserWarning)
+
+
+@dataclass(frozen=True)
+class LightningTrainerFactory:
+    """Builds trainers that repeat bit for bit; nothing is written to disk, logged or drawn by Lightning itself."""
+
+    runtime: RuntimeConfig
+    max_epochs: int
+    accumulate_grad_batches: int = 1
+
+    def build(self, callbacks: Sequence[Callback]) -> lightning.Trainer:
+        """A trainer with these callbacks."""
+        quiet_lightning()
+        deterministic = import_module("torch.utils.deterministic")
+        deterministic.fill_uninitialized_memory = False  # else every torch.empty is filled with NaN first
+        return lightning.Trainer(
+            accelerator=self.runtime.accelerator,
+            devices=self.runtime.devices,
+            precision=self.runtime.precision,  # type: ignore[arg-type]
+            max_epochs=self.max_epochs,
+            accumulate_grad_batches=self.accumulate_grad_batches,
+            callbacks=list(callbacks),
+            deterministic=True,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Lightning answers Ctrl-C with SystemExit; make it KeyboardInterrupt again."""
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+
+
+class _Batches(Dataset[BagBatch]):
+    """Makes a batch from an index tensor; fetched by loaders with batch_size=None."""
+
+    def __init__(self, fold: FoldData, targets: Targets | None) -> None:
+        self.fold, self.targets = fold, targets
+
+    def __getitem__(self, index: Tensor) -> BagBatch:  # type: ignore[override]
+        return self.fold.batch(index, self.targets)
+
+
+def train_loader(fold: FoldData, config: HPOConfig, share: tuple[int, int] = (0, 1)) -> DataLoader[BagBatch]:
+    """Balanced batches of the fold's training molecules."""
+    return _loader(_Batches(fold, fold.targets(config.loss)), fold.sampler(config, share), config.runtime)
+
+
+def eval_loader(fold: FoldData, rows: np.ndarray, runtime: RuntimeConfig) -> DataLoader[BagBatch]:
+    """Molecules `rows` in order, without targets."""
+    return _loader(_Batches(fold, None), torch.from_numpy(rows).split(EVAL_BATCH), runtime)
+
+
+def _loader(batches: _Batches, sampler: object, runtime: RuntimeConfig) -> DataLoader[BagBatch]:
+    return DataLoader(
+        batches,
+        sampler=sampler,  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=runtime.num_workers,
+        persistent_workers=runtime.num_workers > 0,
+        pin_memory=runtime.pin_memory,
+    )
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities [n, T] of molecules, in order; attention [R, T] of their instances, molecule after molecule."""
+
+    probability: np.ndarray
+    attention: np.ndarray
+
+
+@dataclass(frozen=True)
+class ModelEvaluator:
+    """Predicts and scores molecules with a trained model, on the device where the model is."""
+
+    model: MILTaskAttnMixerWithAux
+    data: ScaledBags
+    tasks: TaskSet
+
+    @torch.inference_mode()
+    def predict(self, rows: np.ndarray) -> Predictions:
+        """Predict the molecules `rows` [n] (places in the data set)."""
+        was_training, device = self.model.training, next(self.model.parameters()).device
+        self.model.eval()
+        outputs = [
+            self.model.forward_bags(self.data.batch(index).to(device)) for index in torch.from_numpy(rows).split(EVAL_BATCH)
+        ]
+        self.model.train(was_training)
+        probability = torch.cat([torch.sigmoid(out.logits.double()) for out in outputs])
+        return Predictions(probability.cpu().numpy(), torch.cat([out.attn.float() for out in outputs]).cpu().numpy())
+
+    def evaluate(self, rows: np.ndarray, predictions: Predictions | None = None) -> Metrics:
+        """Scores of the molecules `rows`, whose labels are read here."""
+        predictions = predictions or self.predict(rows)
+        raw = self.data.bags.raw
+        return evaluate(raw.y[rows], predictions.probability, raw.w[rows], self.tasks)

@@ -1,0 +1,44 @@
+"""The corner cases that have names (design section 3), used everywhere."""
+
+import numpy as np
+import pytest
+import torch
+from builders import batch_of, make_bags
+from hypothesis import HealthCheck, settings
+
+from milbench.data.bags import BagBatch, BagData
+
+torch.set_num_threads(1)
+settings.register_profile(
+    "milbench", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("milbench")
+
+
+@pytest.fixture
+def one_bag() -> BagBatch:
+    """One molecule with one conformer."""
+    return batch_of(1)
+
+
+@pytest.fixture
+def empty_bag() -> BagBatch:
+    """Three molecules, the middle one without a conformer."""
+    return batch_of(3, 0, 2)
+
+
+@pytest.fixture
+def no_positives() -> BagData:
+    """A data set in which the last endpoint has no positive."""
+    bags = make_bags()
+    bags.raw.y[:, -1] = 0
+    return bags
+
+
+@pytest.fixture
+def all_missing() -> BagData:
+    """A data set in which no label of the last endpoint and no auxiliary is known."""
+    bags = make_bags()
+    bags.raw.y[:, -1] = np.nan
+    bags.raw.abs[:], bags.raw.fluo[:] = np.nan, np.nan
+    return bags
