@@ -1,6 +1,6 @@
-"""The command line: `milbench run | demo | params`. Flags are read off the dataclasses; nothing heavy is imported before it is needed."""
+"""The command line: `milbench run | demo | params`. Flags are read off dataclasses; what is heavy is imported when needed."""
 
-import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from typing import Annotated
 
 import tyro
 
-from milbench.version import __version__
 from milbench.errors import MilbenchError
-from milbench.run_config import PipelineConfig
+from milbench.run_config import PipelineConfig, gathered
 from milbench.runlog import log_to_console
+from milbench.version import __version__
 
-log = logging.getLogger("milbench")
+ABOUT = "Multi-task MIL on molecules and their conformers."
 
 
 @dataclass(frozen=True)
@@ -50,37 +50,41 @@ Command = (
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; gives its exit status: 0 done, 2 bad input (one line on standard error), 1 anything else."""
-    given = list(sys.argv[1:] if args is None else args)
-    if given in (["--version"], ["-V"]):
-        sys.stdout.write(f"milbench {__version__}\n")
-        return 0
-    command = tyro.cli(Command, args=given, prog="milbench", description="Multi-task MIL on molecules and their conformers.")  # type: ignore[arg-type,call-overload]
-    log_to_console()
+    given = gathered(sys.argv[1:] if args is None else args)
     try:
-        _dispatch(command)
+        if given in (["--version"], ["-V"]):
+            sys.stdout.write(f"milbench {__version__}\n")
+        else:
+            command = tyro.cli(Command, args=given, prog="milbench", description=ABOUT)  # type: ignore[arg-type,call-overload]
+            log_to_console()
+            _dispatch(command)
+        sys.stdout.flush()
     except MilbenchError as error:
         sys.stderr.write(f"milbench: {error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("milbench: stopped; run the same command again to go on\n")
         return 1
+    except BrokenPipeError:  # the reader went away (`| head`); what Python flushes at its end must not complain either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 
 def _dispatch(command: PipelineConfig | DemoConfig | ParamsConfig) -> None:
     if isinstance(command, PipelineConfig):
-        from milbench.pipeline import MILPipelineOrchestrator  # noqa: PLC0415 - torch loads in seconds
-        from milbench.report import final_lines  # noqa: PLC0415
+        from milbench.pipeline import MILPipelineOrchestrator
+        from milbench.report import final_lines
 
         report = MILPipelineOrchestrator(command).run()
         sys.stdout.write("\n".join(final_lines(report, command.study_dir)) + "\n")
     elif isinstance(command, DemoConfig):
-        from milbench.demo import run_demo  # noqa: PLC0415
+        from milbench.demo import run_demo
 
         report = run_demo(command.out, command.molecules, command.trials, command.seed, command.workers)
         sys.stdout.write("\n".join(report) + "\n")
     else:
-        from milbench.report import parameter_lines  # noqa: PLC0415
+        from milbench.report import parameter_lines
 
         sys.stdout.write("\n".join(parameter_lines(command.tasks)) + "\n")
 

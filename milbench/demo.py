@@ -39,19 +39,9 @@ _INSTANCE_TABLES = ("feat3d.parquet", "feat3d_qm.parquet")
 
 def run_demo(out: Path, molecules: int = 600, trials: int = 3, seed: int = 0, workers: int | None = None) -> list[str]:
     """Make what is not there yet in `out` and give the report's lines; a demo of other settings there is a DataError."""
-    make_folder(out)
-    sweep_orphans(out)
-    _same_demo(out / "demo.json", {"molecules": molecules, "seed": seed})
-    log.info("demo: %s", ABOUT)
-    tables, store = out / "tables", out / "store"
-    if not (tables / "about.json").is_file():
-        with progress("molecules and conformers", molecules) as advance:
-            write_demo(make_demo(molecules, seed, workers, lambda done, _: advance(done, "")), out)
-    if not store.is_dir():
-        _store(tables, store)
-    config = PipelineConfig(
+    study = PipelineConfig(
         study_dir=out / "study",
-        store=store,
+        store=out / "store",
         run_hpo=True,
         trials=trials,
         folds=3,
@@ -60,9 +50,23 @@ def run_demo(out: Path, molecules: int = 600, trials: int = 3, seed: int = 0, wo
         seed=seed,
         fix=PINS,
     )
-    report = MILPipelineOrchestrator(config).run()
+    study.cv_run({})  # its settings are checked before the molecules cost time
+    make_folder(out)
+    sweep_orphans(out)
+    settings = {"molecules": molecules, "seed": seed}
+    _same_demo(out / "demo.json", settings)
+    log.info("demo: %s", ABOUT)
+    tables, store = out / "tables", out / "store"
+    if not (tables / "about.json").is_file():
+        with progress("molecules and conformers", molecules) as advance:
+            made = make_demo(molecules, seed, workers, lambda done, _: advance(done, ""))
+        write_json(out / "demo.json", settings)
+        write_demo(made, out)
+    if not store.is_dir():
+        _store(tables, store)
+    report = MILPipelineOrchestrator(study).run()
     return [
-        *final_lines(report, config.study_dir),
+        *final_lines(report, study.study_dir),
         "",
         *key_lines(out, EUOS25),
         "",
@@ -77,7 +81,6 @@ def run_demo(out: Path, molecules: int = 600, trials: int = 3, seed: int = 0, wo
 def _same_demo(path: Path, wanted: dict[str, int]) -> None:
     if path.is_file() and read_json(path) != wanted:
         raise DataError(path.parent, "holds a demo with other settings", got=str(read_json(path)), do="choose another --out")
-    write_json(path, wanted)
 
 
 def _store(tables: Path, store: Path) -> None:
@@ -124,6 +127,9 @@ def key_lines(out: Path, tasks: TaskSet) -> list[str]:
     lines = ["Is the most attended conformer the one that made the molecule positive (planted, so it is known)?"]
     for title, chosen in (("leaderboard", held_out), ("all molecules", np.ones(len(bag), dtype=bool))):
         hits = key_hits(conformers[chosen], attention[chosen], bag[chosen], tasks)
+        if hits.empty:
+            lines.append(f"  {title}: no positive with more than one conformer")
+            continue
         found, chance = hits["hit"].mean(), hits["chance"].mean()
         lines.append(f"  {title}: {found:.0%} of {len(hits)} positives, chance {chance:.0%}, {found / chance:.1f} times chance")
     return lines

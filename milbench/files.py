@@ -8,8 +8,7 @@ import os
 import re
 import shutil
 import uuid
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +155,15 @@ def read_json(path: str | Path) -> Any:
         raise DataError(path, "not valid JSON (no UTF-8 text)") from error
 
 
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes; one that cannot be read is a DataError."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", do="check the path") from error
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
@@ -188,13 +196,36 @@ def write_array(path: str | Path, array: np.ndarray) -> None:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
 
 
+@contextlib.contextmanager
+def array_writer(path: str | Path, shape: tuple[int, ...], dtype: Any) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yield a function that appends rows to a .npy of known `shape`; it is there when all rows have come, else not at all."""
+    dtype, rows = np.dtype(dtype), 0
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+
+        def append(block: np.ndarray) -> None:
+            nonlocal rows
+            if block.shape[1:] != shape[1:]:
+                raise ValueError(f"{path}: rows of shape {block.shape[1:]}, not {shape[1:]}")
+            rows += len(block)
+            file.write(np.ascontiguousarray(block, dtype).tobytes())
+
+        yield append
+        if rows != shape[0]:
+            raise ValueError(f"{path}: {rows} rows were written, not {shape[0]}")
+
+
 def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
-    """Read one .npy array; `mmap` maps it copy-on-write instead of loading it."""
+    """Read one .npy array; `mmap` maps it copy-on-write instead of loading it. Never unpickles anything."""
     try:
-        return np.load(path, mmap_mode="c" if mmap else None, allow_pickle=False)
+        if mmap:
+            return np.lib.format.open_memmap(path, mode="c")
+        with Path(path).open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(path, "no such file") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except ValueError as error:
         raise DataError(path, f"not a readable .npy array ({error})") from error
 
 

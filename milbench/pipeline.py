@@ -5,27 +5,28 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from milbench.configs import HPOConfig, checked_pins
+from milbench.configs import HPOConfig, check_search_space, checked_pins
 from milbench.data.assemble import TableOptions, load_tables
 from milbench.data.bags import BagData
 from milbench.data.cv import MILCVData
 from milbench.data.folds import stratified_folds
-from milbench.data.store import load_store
+from milbench.data.store import load_store, store_tasks
 from milbench.errors import ConfigError, DataError
 from milbench.files import make_folder, read_json, sweep_orphans
 from milbench.progress import progress
-from milbench.run_config import FINAL_FOLDER, CVRunConfig, FinalTrainConfig, PipelineConfig
+from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least, gathered, shown
 from milbench.runlog import RunFolder
 from milbench.tasks import TaskSet, load_tasks
 from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.final import MILFinalData, MILFinalTrainer
 from milbench.training.fold import Epoch
-from milbench.training.study import MILStudyRunner
+from milbench.training.study import MILStudyRunner, open_storage
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +39,19 @@ class PipelineConfigFactory:
 
     def parse(self, args: Sequence[str]) -> PipelineConfig:
         """Arguments as in `milbench run --help`; a wrong one ends the program with status 2."""
-        import tyro  # noqa: PLC0415 - a notebook that builds its PipelineConfig needs no parser
+        import tyro
 
-        return tyro.cli(PipelineConfig, args=list(args), prog=self.prog)
+        return tyro.cli(PipelineConfig, args=gathered(args), prog=self.prog)
 
 
 @dataclass(frozen=True)
 class PipelineEnvironment:
-    """Where a run writes, and what it was given: checked, tasks and pins resolved."""
+    """Where a run writes, and what it was given, checked: tasks, and the study's settings with the pinned parameters."""
 
     config: PipelineConfig
     folder: RunFolder
     tasks: TaskSet
-    pins: dict[str, Any]
+    run: CVRunConfig
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,36 @@ class PipelineEnvironmentFactory:
         """Study folder made and swept of what killed writers left; devices, tasks, pins and inputs checked."""
         config = self.config
         _check_inputs(config)
-        _check_accelerator(config)
-        tasks = load_tasks(config.tasks)
+        _check_machine(config)
+        tasks = load_tasks(config.tasks) if config.store is None else store_tasks(config.store)
         pins = checked_pins(parsed_pins(config.fix), tasks)
         if "min_w" in pins:
             raise ConfigError("--fix min_w", "is a setting of the study", do=f"use --min_w {pins['min_w']}")
-        if config.attn_out is not None and config.attn_out.suffix not in {".parquet", ".csv"}:
-            raise ConfigError("--attn_out", got=config.attn_out.suffix, want=".parquet or .csv")
-        if not config.run_hpo and not config.params_path.is_file():
+        run, final = config.cv_run(pins), config.final
+        if config.run_hpo:
+            check_search_space(tasks, pins)
+        elif not config.params_path.is_file():
             raise DataError(config.params_path, "no parameters to train with", do="add --run_hpo, or name a --best_params_json")
+        else:
+            final_parameters(config, tasks, pins)
         make_folder(config.study_dir)
+        if config.run_hpo and (config.storage or (config.study_dir / "study.db").is_file()):
+            open_storage(config.study_dir, config.storage)
+        if final.attn_out is not None:
+            make_folder(final.attn_out.parent)
         for folder in (config.study_dir, config.study_dir / FINAL_FOLDER):
             for orphan in sweep_orphans(folder):
                 log.info("removed %s, left by an interrupted run", orphan)
-        return PipelineEnvironment(config, RunFolder(config.study_dir), tasks, pins)
+        return PipelineEnvironment(config, RunFolder(config.study_dir), tasks, run)
+
+
+def final_parameters(config: PipelineConfig, tasks: TaskSet, pins: dict[str, Any]) -> HPOConfig:
+    """The final model's hyperparameters: those of the file, changed by the pinned ones."""
+    path = config.params_path
+    params = read_json(path)
+    if not isinstance(params, dict):
+        raise DataError(path, "holds no parameters", got=type(params).__name__, want="a JSON object")
+    return HPOConfig.from_params(params | pins, tasks, runtime=config.runtime, where=path)
 
 
 def parsed_pins(fix: Sequence[str]) -> dict[str, str]:
@@ -100,10 +117,11 @@ def _check_inputs(config: PipelineConfig) -> None:
     missing = [flag for flag, path in tables.items() if path is None]
     if missing:
         raise ConfigError(missing[0], "is missing", do="name the labels, 2D and conformer tables, or a --store")
+    at_least("--folds", config.folds, 2)
 
 
-def _check_accelerator(config: PipelineConfig) -> None:
-    import torch  # noqa: PLC0415
+def _check_machine(config: PipelineConfig) -> None:
+    import torch
 
     if config.nn_accelerator not in {"auto", "cpu", "gpu", "cuda", "mps"}:
         raise ConfigError("--nn_accelerator", got=config.nn_accelerator, want="auto, cpu or gpu")
@@ -111,6 +129,10 @@ def _check_accelerator(config: PipelineConfig) -> None:
         raise ConfigError("--nn_accelerator", "no CUDA device found", got=config.nn_accelerator, do="use auto or cpu")
     if config.precision not in {"32-true", "bf16-mixed", "16-mixed"}:
         raise ConfigError("--precision", got=config.precision, want="32-true, bf16-mixed or 16-mixed")
+    if config.precision == "16-mixed" and (config.nn_accelerator == "cpu" or not torch.accelerator.is_available()):
+        raise ConfigError("--precision", "needs a GPU", got=config.precision, do="use bf16-mixed or 32-true")
+    at_least("--nn_devices", config.nn_devices, 1)
+    at_least("--num_workers", config.num_workers, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +144,23 @@ class PreparedHPOData:
     fold_of: np.ndarray
     config: PipelineConfig
 
+    @cached_property
     def cv(self) -> MILCVData:
         """What a study trains on."""
         return MILCVData(self.bags, self.fold_of, self.tasks, self.config.prescaled, self.config.impute)
 
+    @cached_property
     def final(self) -> MILFinalData:
-        """What the final model trains on and is scored on."""
+        """What the final model trains on, molecules that have no fold included, and what it is scored on."""
+        no_fold = (self.fold_of < 0) & used_splits(self.bags, self.config)
+        fold_of = np.where(no_fold, self.fold_of.max() + 1, self.fold_of)
         leaderboard = np.flatnonzero(self.bags.split == self.config.leaderboard_split)
-        return MILFinalData(self.bags, self.tasks, self.fold_of, leaderboard, self.config.prescaled, self.config.impute)
+        return MILFinalData(self.bags, self.tasks, fold_of, leaderboard, self.config.prescaled, self.config.impute)
+
+
+def used_splits(bags: BagData, config: PipelineConfig) -> np.ndarray:
+    """Which molecules are in a split that is trained on, bool [M]."""
+    return np.isin(bags.split.astype(str), config.use_splits)
 
 
 @dataclass(frozen=True)
@@ -139,12 +170,20 @@ class HPODataBuilder:
     environment: PipelineEnvironment
 
     def build(self) -> PreparedHPOData:
-        """The data of the run; what was dropped or averaged on the way is logged once."""
+        """The data of the run, every fold of a study checked; what was dropped or averaged on the way is logged once."""
         config, tasks = self.environment.config, self.environment.tasks
         if config.store is not None:
-            bags, tasks = load_store(config.store)
+            bags, _ = load_store(config.store)
         else:
             bags = load_tables(config.labels, config.feat2d_scaled, self._instances(), tasks, self._options())  # type: ignore[arg-type]
+        data = PreparedHPOData(bags, tasks, self._folds(bags), config)
+        for k in range(data.cv.n_folds if config.run_hpo else 0):
+            data.cv.fold(k)
+        self._log(data)
+        return data
+
+    def _log(self, data: PreparedHPOData) -> None:
+        bags, config = data.bags, data.config
         for note in bags.notes:
             log.info("data: %s", note)
         log.info(
@@ -154,7 +193,11 @@ class HPODataBuilder:
             len(bags.names2d),
             len(bags.names_inst),
         )
-        return PreparedHPOData(bags, tasks, self._folds(bags), config)
+        if (bags.fold[used_splits(bags, config)] < 0).all():
+            log.info("data: %d folds made, balanced over label patterns (no fold column)", config.folds)
+        without = int(((data.fold_of < 0) & used_splits(bags, config)).sum())
+        if without:
+            log.info("data: %d molecules have no fold: not cross-validated, but trained on by the final model", without)
 
     def _instances(self) -> list[Path]:
         config = self.environment.config
@@ -166,7 +209,7 @@ class HPODataBuilder:
 
     def _folds(self, bags: BagData) -> np.ndarray:
         config = self.environment.config
-        used = np.isin(bags.split.astype(str), config.use_splits)
+        used = used_splits(bags, config)
         if not used.any():
             there = ", ".join(sorted(set(bags.split)))
             raise DataError("--use_splits", f"no molecule is in {', '.join(config.use_splits)}", do=f"the splits are {there}")
@@ -177,12 +220,8 @@ class HPODataBuilder:
         fold_of = np.full(len(bags), -1, dtype=np.int64)
         if (bags.fold[used] >= 0).any():
             fold_of[used] = bags.fold[used]
-            without = int((fold_of[used] < 0).sum())
-            if without:
-                log.info("data: %d molecules have no fold and are left out of cross-validation", without)
-            return fold_of
-        fold_of[used] = stratified_folds(bags.raw.y[used], config.folds, config.seed)
-        log.info("data: %d folds made, balanced over label patterns (no fold column)", config.folds)
+        else:
+            fold_of[used] = stratified_folds(bags.raw.y[used], config.folds, config.seed)
         return fold_of
 
 
@@ -199,6 +238,7 @@ class MILPipelineOrchestrator:
             environment.folder.status("running", "reading data")
             data = HPODataBuilder(environment).build()
             arguments = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
+            arguments["storage"] = shown(self.config.storage or "")
             environment.folder.describe(
                 arguments=arguments, seed=self.config.seed, data=data.bags.content, notes=list(data.bags.notes)
             )
@@ -207,18 +247,8 @@ class MILPipelineOrchestrator:
             return self._final(environment, data)
 
     def _study(self, environment: PipelineEnvironment, data: PreparedHPOData) -> None:
-        config, cv = self.config, data.cv()
+        config, cv = self.config, data.cv
         environment.folder.status("running", "study")
-        run = CVRunConfig(
-            max_epochs=config.max_epochs,
-            patience=config.patience,
-            trials=config.trials,
-            min_w=config.min_w,
-            search_min_w=config.search_min_w,
-            pins=environment.pins,
-            pruner=config.pruner,
-            runtime=dataclasses.replace(config.runtime, devices=1),
-        )
         before: dict[int, int] = {}
         with progress("study", config.trials * cv.n_folds) as advance:
 
@@ -227,25 +257,19 @@ class MILPipelineOrchestrator:
                 finished = before.setdefault(trial, runner.finished(study))
                 advance(finished * cv.n_folds + fold, f"trial {trial} fold {fold + 1} epoch {epoch.number + 1}")
 
-            runner = MILStudyRunner(MILCrossValidator(cv, run, watch), config.study_dir, config.storage)
+            validator = MILCrossValidator(cv, environment.run, watch)
+            runner = MILStudyRunner(validator, config.study_dir, config.storage)
             study = runner.open()
             runner.run()
 
     def _final(self, environment: PipelineEnvironment, data: PreparedHPOData) -> dict[str, Any]:
         config = self.config
         environment.folder.status("running", "final model")
-        params = read_json(config.params_path)
-        if not isinstance(params, dict):
-            raise DataError(config.params_path, "holds no parameters", got=type(params).__name__, want="a JSON object")
-        params |= environment.pins
-        hpo = HPOConfig.from_params(params, data.tasks, runtime=config.runtime, where=config.params_path)
-        final = FinalTrainConfig(
-            config.max_epochs, config.patience, config.monitor, config.leaderboard_split, config.attn_out, config.runtime
-        )
+        hpo = final_parameters(config, data.tasks, environment.run.pins)
         with progress("final model", config.max_epochs) as advance:
 
             def hook(epoch: Epoch) -> None:
                 environment.folder.metric(trial="final", fold="final", **epoch.to_dict())
                 advance(epoch.number + 1, f"val macro AP {epoch.metrics.macro_ap:.3f}")
 
-            return MILFinalTrainer(data.final(), hpo, final, config.study_dir).run(hook)
+            return MILFinalTrainer(data.final, hpo, config.final, config.study_dir).run(hook)

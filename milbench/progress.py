@@ -4,18 +4,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 Advance = Callable[[int, str], None]
 """Called with how much is done in all, and a word on what is being done."""
 
 
+class _Rate(ProgressColumn):
+    """Pieces of work a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Advance]:
-    """A bar for `total` pieces of work as long as the context lasts."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
+def progress(title: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """A bar for `total` pieces of work, `done` of them before, as long as the context lasts: rate, time gone, time left."""
+    console = Console(stderr=True)
+    times = (_Rate(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total, completed=done)
 
         def advance(done: int, words: str = "") -> None:
             bar.update(task, completed=done, description=f"{title} {words}".strip())

@@ -1,11 +1,14 @@
 """What a run is asked to do: the settings of a study, of the final training, and of the whole pipeline. Loads no torch."""
 
+import dataclasses
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from milbench.configs import RuntimeConfig
 from milbench.columns import Columns
+from milbench.configs import RuntimeConfig
 from milbench.errors import ConfigError
 
 ARTIFACT_PREFIX = "multimodal_mil_aux_gpu"
@@ -14,8 +17,8 @@ FINAL_FOLDER = "final_best_train_vs_leaderboard"
 
 @dataclass(frozen=True)
 class PrunerConfig:
-    """When a trial is stopped (seed 4.6). `percentile`: the worst this many % may be pruned; `warmup_steps` epochs of every fold
-    and the first `startup_trials` trials are safe.
+    """When a trial is stopped (seed 4.6). `percentile`: the worst this many % may be pruned; `warmup_steps` epochs of every
+    fold and the first `startup_trials` trials are safe.
     """
 
     kind: Literal["percentile", "median", "none"] = "percentile"
@@ -26,6 +29,8 @@ class PrunerConfig:
     def __post_init__(self) -> None:
         if not 0 < self.percentile < 100:
             raise ConfigError("--pruner_percentile", got=self.percentile, want="more than 0 and less than 100")
+        at_least("--pruner_startup_trials", self.startup_trials, 0)
+        at_least("--pruner_warmup_steps", self.warmup_steps, 0)
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,8 @@ class CVRunConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
-        for name, value in (("--max_epochs", self.max_epochs), ("--patience", self.patience), ("--trials", self.trials)):
-            if value < 1:
-                raise ConfigError(name, got=value, want="1 or more")
+        for flag, value in (("--max_epochs", self.max_epochs), ("--patience", self.patience), ("--trials", self.trials)):
+            at_least(flag, value, 1)
         if not 0.1 <= self.min_w <= 0.6:
             raise ConfigError("--min_w", got=self.min_w, want="0.1 to 0.6")
 
@@ -60,10 +64,16 @@ class FinalTrainConfig:
     attn_out: Path | None = None
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
+    def __post_init__(self) -> None:
+        at_least("--max_epochs", self.max_epochs, 1)
+        at_least("--patience", self.patience, 1)
+        if self.attn_out is not None and self.attn_out.suffix not in {".parquet", ".csv"}:
+            raise ConfigError("--attn_out", got=self.attn_out.suffix, want=".parquet or .csv")
+
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """Train, tune and export on your own tables (spec section 9)."""
+    """Train, tune and export on your own tables."""
 
     study_dir: Path
     """Folder of the study and everything it writes; run the same command again to go on where it stopped."""
@@ -112,7 +122,7 @@ class PipelineConfig:
     search_min_w: bool = False
     """Search min_w too, as the seed does (it then drifts to its lower end)."""
     fix: tuple[str, ...] = ()
-    """Pin hyperparameters: NAME=VALUE, any number of them (see `milbench params`)."""
+    """Pin hyperparameters: NAME=VALUE, one or more, as often as you like (see `milbench params`)."""
     pruner_kind: Literal["percentile", "median", "none"] = "percentile"
     """Which trials are stopped early."""
     pruner_percentile: float = 25.0
@@ -124,7 +134,7 @@ class PipelineConfig:
     storage: str | None = None
     """Optuna storage URL; default: study.db in the study folder."""
     best_params_json: Path | None = None
-    """Parameters of the final model; default: the best ones of the study folder."""
+    """Parameters of the final model; default: the best ones of the study folder. Not read with --run_hpo."""
     leaderboard_split: str = "leaderboard"
     """Split that the final model is scored on, once."""
     monitor: Literal["inner", "leaderboard"] = "inner"
@@ -159,7 +169,57 @@ class PipelineConfig:
         """When a trial is stopped."""
         return PrunerConfig(self.pruner_kind, self.pruner_percentile, self.pruner_startup_trials, self.pruner_warmup_steps)
 
+    def cv_run(self, pins: dict[str, Any]) -> CVRunConfig:
+        """The study's settings with these pinned parameters; a trial uses one device."""
+        return CVRunConfig(
+            max_epochs=self.max_epochs,
+            patience=self.patience,
+            trials=self.trials,
+            min_w=self.min_w,
+            search_min_w=self.search_min_w,
+            pins=pins,
+            pruner=self.pruner,
+            runtime=dataclasses.replace(self.runtime, devices=1),
+        )
+
+    @property
+    def final(self) -> FinalTrainConfig:
+        """The final training's settings."""
+        return FinalTrainConfig(
+            self.max_epochs, self.patience, self.monitor, self.leaderboard_split, self.attn_out, self.runtime
+        )
+
     @property
     def params_path(self) -> Path:
-        """Where the parameters of the final model are read from without --run_hpo."""
-        return self.best_params_json or self.study_dir / f"{ARTIFACT_PREFIX}_best_params.json"
+        """Where the final model's parameters are read from: the study's best ones, or without --run_hpo --best_params_json."""
+        best = self.study_dir / f"{ARTIFACT_PREFIX}_best_params.json"
+        return best if self.run_hpo or self.best_params_json is None else self.best_params_json
+
+
+def at_least(flag: str, value: int, least: int) -> None:
+    """A ConfigError that names the flag when `value` is less than `least`."""
+    if value < least:
+        raise ConfigError(flag, got=value, want=f"{least} or more")
+
+
+def gathered(args: Sequence[str], flag: str = "--fix") -> list[str]:
+    """Arguments with all values of a list flag in one place: `--fix a=1 --fix b=2` is `--fix a=1 b=2`."""
+    rest: list[str] = []
+    values: list[str] = []
+    taking = False
+    for arg in args:
+        if arg == flag:
+            taking = True
+        elif arg.startswith(f"{flag}="):
+            values.append(arg.removeprefix(f"{flag}="))
+        elif taking and not arg.startswith("-"):
+            values.append(arg)
+        else:
+            taking = False
+            rest.append(arg)
+    return [*rest, flag, *values] if values else rest
+
+
+def shown(url: str) -> str:
+    """A storage URL without its password, for messages and records."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

@@ -13,8 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from milbench.version import __version__
+from milbench.errors import MilbenchError
 from milbench.files import append_json, append_line, make_folder, write_json
+from milbench.version import __version__
 
 _LIBRARIES = ("torch", "lightning", "optuna", "numpy", "pandas", "scikit-learn", "rdkit")
 
@@ -63,7 +64,9 @@ class RunFolder:
             raise
         except BaseException as error:
             self.status("failed", str(error))
-            logger.error("%s: %s", type(error).__name__, error)
+            trace = None if isinstance(error, MilbenchError) else sys.exc_info()
+            said = ("%s: %s", (type(error).__name__, error), trace)
+            handler.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, *said))  # the console hears it from main
             raise
         finally:
             logger.removeHandler(handler)
@@ -82,7 +85,7 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Machine, cores and GPUs."""
-    import torch  # noqa: PLC0415 - only a run needs it
+    import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
@@ -105,11 +108,16 @@ def git_state() -> str:
     return done.stdout.strip()
 
 
+class _Console(logging.Handler):
+    """Writes to what standard error is at that moment: a progress bar borrows it, so that lines and bar do not mix."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
+
+
 def log_to_console() -> None:
     """Lines for people on standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("milbench")
-    logger.handlers = [handler]
+    logger.handlers = [_Console()]
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -14,11 +14,13 @@ from milbench.tasks import EUOS25, TaskSet
 
 __all__ = ["SyntheticTables", "check_aggregator", "check_embedder", "check_predictor", "make_tables"]
 
-PREVALENCE = (0.2, 0.12, 0.3, 0.08, 0.25, 0.15, 0.1)
+PREVALENCE = (0.25, 0.2, 0.35, 0.15, 0.3, 0.2, 0.25)
 """Share of positives of task 0, 1, …, repeated as often as needed."""
 FEWEST_POSITIVES = 3
 """Of each task in each split, so that no score is undefined."""
-_NOISE_COLUMNS = 3
+KEY = 4.0
+"""How far a key conformer stands out, where the noise has a standard deviation of 0.5."""
+_NOISE_COLUMNS = 2
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ def make_tables(
 ) -> SyntheticTables:
     """Write small tables for any task set; a model learns them from the conformers, since each positive has a key conformer.
 
-    A molecule that is positive for task t has one conformer whose column t of feat3d is 3 higher, the key; a negative has none.
-    `suffix` is ".parquet" or ".csv". `conformers` = (fewest, most) of a molecule. `leaderboard` is the share of molecules in
-    that split, the others are `train`. `aux_missing` is the share of auxiliary values left empty. The same arguments write the
-    same tables. SYNTHETIC: no molecule stands behind a row.
+    A molecule that is positive for task t has one conformer whose column t of feat3d is `KEY` higher, the key; a negative has
+    none. `suffix` is ".parquet" or ".csv". `conformers` = (fewest, most) of a molecule. `leaderboard` is the share of molecules
+    in that split, the others are `train`. `aux_missing` is the share of auxiliary values left empty. The same arguments write
+    the same tables. SYNTHETIC: no molecule stands behind a row.
     """
     if suffix not in {".parquet", ".csv"}:
         raise ConfigError("make_tables", "suffix", got=suffix, want=".parquet or .csv")
@@ -74,7 +76,7 @@ def make_tables(
     keys = {"ID": np.repeat(ids, sizes), "conf_id": np.concatenate([np.arange(n) for n in sizes])}
     out = SyntheticTables(*(make_folder(folder) / f"{name}{suffix}" for name in ("labels", "feat2d", "feat3d", "feat3d_qm")))
     write_table(out.labels, labels)
-    write_table(out.feat2d, _frame({"ID": ids}, "mol", 0.5 * y + rng.normal(size=y.shape), _noise(rng, n_molecules)))
+    write_table(out.feat2d, _frame({"ID": ids}, "mol", 0.7 * y + rng.normal(size=y.shape), _noise(rng, n_molecules)))
     write_table(out.feat3d, _frame(keys, "geom", signal, _noise(rng, len(signal))))
     qm = {**keys, "status": "ok", "error": ""}
     write_table(out.feat3d_qm, _frame(qm, "qm", signal[:, :1] + rng.normal(0, 0.5, (len(signal), 1)), _noise(rng, len(signal))))
@@ -93,11 +95,11 @@ def _labels(rng: np.random.Generator, split: np.ndarray, n_tasks: int) -> np.nda
 
 
 def _signal(rng: np.random.Generator, y: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """One column a task [ΣN, T]: noise, and 3 higher in the key conformer of a positive."""
-    signal = rng.normal(0, 0.6, (sizes.sum(), y.shape[1]))
+    """One column a task [ΣN, T]: noise, and `KEY` higher in the key conformer of a positive."""
+    signal = rng.normal(0, 0.5, (sizes.sum(), y.shape[1]))
     first = np.cumsum(sizes) - sizes
     for molecule, t in np.argwhere(y == 1):
-        signal[first[molecule] + rng.integers(sizes[molecule]), t] += 3
+        signal[first[molecule] + rng.integers(sizes[molecule]), t] += KEY
     return signal
 
 

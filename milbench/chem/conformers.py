@@ -10,6 +10,8 @@ from milbench.chem.molecules import Molecule
 from milbench.errors import ConfigError
 from milbench.seeds import stream_seed
 
+KT = 0.0019872043 * 298.15
+"""Gas constant times room temperature, kcal/mol."""
 MAX_MATCHES = 256  # symmetric atom mappings that are compared when conformers are pruned
 
 
@@ -58,6 +60,17 @@ class Conformers:
         return self.coordinates[:, keep]
 
 
+def relative_energies(energies: np.ndarray) -> np.ndarray:
+    """Energies [N] above the lowest, kcal/mol."""
+    return energies - energies.min(initial=np.inf)
+
+
+def boltzmann_weights(energies: np.ndarray) -> np.ndarray:
+    """exp(-ΔE/kT) at 298.15 K [N], summing to 1 over the conformers that are kept."""
+    factors = np.exp(-relative_energies(energies) / KT)
+    return factors / factors.sum()
+
+
 def molecule_seed(inchikey: str, seed: int = 0) -> int:
     """The 31-bit embedding seed of a molecule: a stable hash of its InChIKey and the study's seed."""
     return stream_seed(seed, "conformers", inchikey) & 0x7FFFFFFF
@@ -73,8 +86,13 @@ def embed(molecule: Molecule, cfg: ConformerConfig) -> Conformers:
         _embed_in_place(mol, cfg, molecule_seed(molecule.inchikey, cfg.seed))
         if mol.GetNumConformers() == 0:
             return Conformers(mol, np.zeros((0, mol.GetNumAtoms(), 3)), np.zeros(0), "ETKDG found no geometry")
-        energies = _optimise(mol, cfg.mmff_iterations)
-        kept = _distinct(mol, cfg.prune_rms)
+        return finish(mol, cfg)
+
+
+def finish(mol: Chem.Mol, cfg: ConformerConfig) -> Conformers:
+    """Optimise the conformers of `mol` (with hydrogens) where asked for, and keep the distinct ones."""
+    energies = _optimise(mol, cfg.mmff_iterations)
+    kept = _distinct(mol, cfg.prune_rms)
     coordinates = np.stack([conformer.GetPositions() for conformer in mol.GetConformers()])
     return Conformers(with_coordinates(mol, coordinates[kept]), coordinates[kept], energies[kept])
 

@@ -4,6 +4,7 @@ A value that a descriptor cannot give (Ipc beyond float32, a partial charge of a
 names such columns and nothing is filled in.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 from rdkit import Chem, rdBase
-from rdkit.Chem import Descriptors, rdFingerprintGenerator
+from rdkit.Chem import Descriptors, rdEHTTools, rdFingerprintGenerator
 from rdkit.Chem import rdMolDescriptors as rd
 
 from milbench.chem import conjugation, huckel
-from milbench.chem.conformers import Conformers
+from milbench.chem.conformers import Conformers, boltzmann_weights, relative_energies
 from milbench.errors import ConfigError
 
 
@@ -58,19 +59,35 @@ def columns_of(sets: list[Set2D] | list[Set3D]) -> list[str]:
 
 
 def sets_2d(*names: str) -> list[Set2D]:
-    """2D sets by name; `morgan:SIZE:RADIUS` gives Morgan counts of other than 1024 bits and radius 2."""
-    return [_morgan(*map(int, name.split(":")[1:])) if _is_sized_morgan(name) else _find(name, SETS_2D) for name in names]
+    """2D sets by name; `morgan:SIZE:RADIUS` gives other Morgan counts than 1024 bits and radius 2, `MODULE:NAME` your own."""
+    chosen = [_morgan(*map(int, n.split(":")[1:])) if _is_sized_morgan(n) else _find(n, SETS_2D, Set2D) for n in names]
+    return _distinct_columns(chosen)
 
 
 def sets_3d(*names: str) -> list[Set3D]:
-    """3D sets by name."""
-    return [_find(name, SETS_3D) for name in names]
+    """3D sets by name; `MODULE:NAME` gives your own."""
+    return _distinct_columns([_find(name, SETS_3D, Set3D) for name in names])
 
 
-def _find(name: str, known: dict[str, S]) -> S:
-    if name not in known:
-        raise ConfigError("feature set", got=name, want=f"one of {', '.join(known)}")
-    return known[name]
+def _find(name: str, known: dict[str, S], kind: type[S]) -> S:
+    module, _, attribute = name.partition(":")
+    if name in known:
+        return known[name]
+    try:
+        found = getattr(importlib.import_module(module), attribute) if attribute else None
+    except (ImportError, AttributeError) as error:
+        raise ConfigError("feature set", f"{name} cannot be imported ({error})", do="put its module on PYTHONPATH") from error
+    if not isinstance(found, kind):
+        raise ConfigError("feature set", got=name, want=f"{', '.join(known)}, or a {kind.__name__} of yours as MODULE:NAME")
+    return found
+
+
+def _distinct_columns(sets: list[S]) -> list[S]:
+    columns = [column for chosen in sets for column in chosen.columns]
+    if len(set(columns)) < len(columns):
+        repeated = next(column for column in columns if columns.count(column) > 1)
+        raise ConfigError("feature sets", f"column {repeated!r} comes twice", do="name each set once, and its columns apart")
+    return sets
 
 
 def _is_sized_morgan(name: str) -> bool:
@@ -145,6 +162,22 @@ def _huckel(conformers: Conformers) -> np.ndarray:
     return huckel.huckel(conformers.mol, conformers.coordinates).table()
 
 
+def _eht(conformers: Conformers) -> np.ndarray:
+    """HOMO, LUMO and gap in eV of RDKit's extended Hückel (YAeHMOP); NaN where it has no parameters or no empty orbital."""
+    out = np.full((len(conformers), 3), np.nan)
+    for i in range(len(conformers)):
+        passed, found = rdEHTTools.RunMol(conformers.mol, i)
+        filled = -(-found.numElectrons // 2) if passed else 0
+        if 0 < filled < found.numOrbitals:
+            homo, lumo = found.GetOrbitalEnergies()[filled - 1 : filled + 1]
+            out[i] = homo, lumo, lumo - homo
+    return out
+
+
+def _energy(conformers: Conformers) -> np.ndarray:
+    return np.stack([relative_energies(conformers.energies), boltzmann_weights(conformers.energies)], axis=1)
+
+
 def _numbered(prefix: str, n: int) -> tuple[str, ...]:
     return tuple(f"{prefix}_{i + 1}" for i in range(n))
 
@@ -168,4 +201,6 @@ SETS_3D: dict[str, Set3D] = {
     ),
     "shape": Set3D("shape", tuple(f"shape_{name}" for name in (*_SHAPE, "pbf")), _shape),
     "huckel": Set3D("huckel", huckel.COLUMNS, _huckel),
+    "eht": Set3D("eht", ("eht_homo", "eht_lumo", "eht_gap"), _eht),
+    "energy": Set3D("energy", ("relative_energy", "boltzmann_weight"), _energy),
 }

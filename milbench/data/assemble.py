@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from milbench.data.bags import BagData
 from milbench.columns import Columns
+from milbench.data.bags import BagData
 from milbench.data.tables import Report, Table, from_frame, read_table, usable_rows
 from milbench.data.targets import RawTargets, read_targets
 from milbench.errors import DataError
@@ -188,7 +188,7 @@ def _finished(
     x2d, xinst, conf_ids, offsets = arrays
     raw = raw.take(kept)
     split = table.text(columns.split) if columns.split in table.names else np.full(len(table), "train", dtype=object)
-    fold = _fold_numbers(table, columns.fold)
+    fold = fold_numbers(table, columns.fold)
     smiles = next((table.data[c].to_pandas().to_numpy(object) for c in SMILES_COLUMNS if c in table.names), None)
     text = "\n".join([*ids[kept], "", *conf_ids, "", *split[kept], *names[0], *names[1]])
     content = content_hash(x2d, xinst, offsets, raw.y, raw.w, raw.abs, raw.w_abs, raw.fluo, raw.w_fluo, fold[kept], text=text)
@@ -209,7 +209,7 @@ def _finished(
     )
 
 
-def _fold_numbers(table: Table, column: str) -> np.ndarray:
+def fold_numbers(table: Table, column: str) -> np.ndarray:
     """Fold of each molecule, int64 [n]; -1 where there is none (an empty cell, or no such column)."""
     if column not in table.names:
         return np.full(len(table), -1, dtype=np.int64)

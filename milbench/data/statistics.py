@@ -27,9 +27,9 @@ class _ByValue:
 
 
 def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, np.ndarray):
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-    return a == b
+    return type(a) is type(b) and a == b
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,8 @@ def fit_target_scale(values: np.ndarray) -> Scaler:
 class FoldStats(_ByValue):
     """Everything fitted for one fold, on its training molecules alone.
 
-    Scalers of x2d and xinst (None: prescaled), abs and fluo; known positives and negatives [T]; label patterns: ids [P] and counts [P], by id.
+    Scalers of x2d and xinst (None: prescaled), abs and fluo; known positives and negatives [T]; label patterns: ids [P] and
+    counts [P], by id.
     """
 
     scale2d: Scaler | None

@@ -72,17 +72,17 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x of any shape, the same shape back."""
-        mask = self.mask(x)
-        return x if mask is None else x * mask * self.scale
+        mask = self.mask(tuple(x.shape), x.device)
+        return x if mask is None else x * mask / self.keep
 
-    def mask(self, x: Tensor) -> Tensor | None:
-        """Which elements of x stay, int8 like x; None for all."""
-        return keep_mask(tuple(x.shape), self.p, x.device) if self.training and self.p else None
+    def mask(self, shape: tuple[int, ...], device: torch.device) -> Tensor | None:
+        """Which elements stay, int8 `shape`; None for all."""
+        return keep_mask(shape, self.p, device) if self.training and self.p else None
 
     @property
-    def scale(self) -> float:
-        """What the elements that stay are multiplied by."""
-        return 1 / (1 - self.p) if self.training else 1.0
+    def keep(self) -> float:
+        """The probability of an element to stay; what stays is divided by it."""
+        return 1 - self.p if self.training else 1.0
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -97,7 +97,8 @@ class ResidualNoise(nn.Module):
 
     def add(self, x: Tensor, branch: Tensor) -> Tensor:
         """x + mask·branch, [*, D]; multiplying by `scale` is left to whoever makes the branch."""
-        keep, rows = self.dropout.mask(branch), self.path.mask(branch[..., :1])
+        keep = self.dropout.mask(tuple(x.shape), x.device)
+        rows = self.path.mask((*x.shape[:-1], 1), x.device)
         if keep is None:
             return x + branch
         return torch.addcmul(x, branch, keep if rows is None else keep.mul_(rows))
@@ -105,42 +106,78 @@ class ResidualNoise(nn.Module):
     @property
     def scale(self) -> float:
         """What a branch that stays is multiplied by."""
-        return self.dropout.scale * self.path.scale
+        return 1 / (self.dropout.keep * self.path.keep)
 
 
-def gated(y: Tensor, mask: Tensor | None, activation: Activation) -> Tensor:
-    """act(u)·v·mask of y = [u | v]: [*, 2·I] -> [*, I]; `mask` int8 [*, I] or None for ones."""
-    return _Gated.apply(y, mask, activation)  # type: ignore[no-any-return]
+class GatedWeights(NamedTuple):
+    """Weights of K gated MLPs: w1 [K, D, 2·I], b1 [K, 1, 2·I], w2 [K, I, D], b2 [K, 1, D]; their output is times scale [K, 1, 1]."""
+
+    w1: Tensor
+    b1: Tensor
+    w2: Tensor
+    b2: Tensor
+    scale: Tensor
 
 
-class _Gated(torch.autograd.Function):
-    """With g = grad·mask: dv = g·act(u), du = g·v·act'(u), both written into one buffer; only y and mask are kept."""
+def gated_mlp(x: Tensor, mask: Tensor | None, weights: GatedWeights, keep: float, activation: Activation) -> Tensor:
+    """scale·(h W2 / keep + b2) with h = act(u)·v·mask, [u | v] = x W1 + b1: x [K, n, D] -> [K, n, D].
+
+    `mask` int8 [K, n, I] (None: ones) is dropout's inside the block, `keep` its 1 − p.
+    """
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        x, weights = x.to(dtype), GatedWeights(*(w.to(dtype) for w in weights))
+    return _GatedMLP.apply(x, mask, activation, keep, *weights)  # type: ignore[no-any-return]
+
+
+class _GatedMLP(torch.autograd.Function):
+    """`gated_mlp` with the scales multiplied into W = W2·scale/keep, smaller than the activations they would pass over.
+
+    With a = act(u)·mask, h = a·v and g the gradient of the output: dh = g Wᵀ, dv = dh·a, du = dh·mask·v·act'(u), from which those of
+    x, W1 and b1 follow as for any linear map; dW = hᵀg, d scale = ⟨dW, W2⟩ / keep + ⟨Σg, b2⟩. Kept are x, [u | v], a and the mask.
+    """
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, mask: Tensor | None, activation: Activation) -> Tensor:
-        ctx.save_for_backward(y, mask)
-        ctx.activation = activation
+    def forward(ctx: Any, x: Tensor, mask: Tensor | None, activation: Activation, keep: float, *weights: Tensor) -> Tensor:
+        w1, b1, w2, b2, scale = weights
+        y = torch.baddbmm(b1, x, w1)
         u, v = y.chunk(2, dim=-1)
-        out = activation.forward(u).mul_(v)
-        return out if mask is None else out.mul_(mask)
+        a = activation.forward(u)
+        if mask is not None:
+            a.mul_(mask)
+        ctx.save_for_backward(x, mask, y, a, w1, w2, b2, scale)
+        ctx.activation, ctx.keep = activation, keep
+        return torch.baddbmm(b2 * scale, a * v, w2 * (scale / keep))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        y, mask = ctx.saved_tensors
-        (u, v), out = y.chunk(2, dim=-1), torch.empty_like(y)
-        d_u, d_v = out.chunk(2, dim=-1)
-        grad = grad if mask is None else grad * mask
-        torch.mul(grad, ctx.activation.forward(u), out=d_v)
-        ctx.activation.backward(grad * v, u, *ctx.activation.options, grad_input=d_u)
-        return out, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, mask, y, a, w1, w2, b2, scale = ctx.saved_tensors
+        (u, v), d_y, factor = y.chunk(2, dim=-1), torch.empty_like(y), scale / ctx.keep
+        d_u, d_v = d_y.chunk(2, dim=-1)
+        d_h = torch.bmm(grad, (w2 * factor).transpose(1, 2))
+        torch.mul(d_h, a, out=d_v)
+        if mask is not None:
+            d_h.mul_(mask)
+        ctx.activation.backward(d_h.mul_(v), u, *ctx.activation.options, grad_input=d_u)
+        d_w, d_b2 = torch.bmm((a * v).transpose(1, 2), grad), grad.sum(1, keepdim=True)
+        d_scale = (d_w * w2).sum((1, 2), keepdim=True).div_(ctx.keep) + (d_b2 * b2).sum(2, keepdim=True)
+        d_x = torch.bmm(d_y, w1.transpose(1, 2)) if ctx.needs_input_grad[0] else None
+        d_w1, d_b1 = torch.bmm(x.transpose(1, 2), d_y), d_y.sum(1, keepdim=True)
+        return d_x, None, None, None, d_w1, d_b1, d_w.mul_(factor), d_b2.mul_(scale), d_scale
+
+
+def folded(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    """W [out, in] and b [out] with linear(norm(x)) = x̂ Wᵀ + b, x̂ the standardised x: the weight times γ, and bias + weight β.
+
+    Where x needs no gradient, x̂ needs none either, and one of the largest products of the way back is spared.
+    """
+    return linear.weight * norm.weight, F.linear(norm.bias, linear.weight, linear.bias)
 
 
 class GatedBlock(nn.Module):
-    """x + DropPath(tanh(scale)·dropout(fc2(dropout(act(u)·v)))), (u, v) = fc1(LN(x)): one V3 block, [*, D] -> [*, D].
-
-    tanh(scale) and the scales of both dropouts and of DropPath multiply the weights of fc2, which are fewer than the activations.
-    """
+    """x + DropPath(tanh(scale)·dropout(fc2(dropout(act(u)·v)))), (u, v) = fc1(LN(x)): one V3 block, [*, D] -> [*, D]."""
 
     def __init__(self, width: int, dropout: float, activation: str, *, scale: float, path_rate: float) -> None:
         super().__init__()
@@ -153,11 +190,18 @@ class GatedBlock(nn.Module):
         self.activation = activation_fn(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.fc1(self.norm(x))
-        hidden = gated(y, self.dropout.mask(y[..., : self.fc2.in_features]), self.activation)
+        if x.requires_grad:
+            normed, w1, b1 = self.norm(x), self.fc1.weight, self.fc1.bias
+        else:
+            normed, (w1, b1) = F.layer_norm(x, x.shape[-1:], eps=self.norm.eps), folded(self.norm, self.fc1)
         scale = torch.tanh(self.scale) * self.noise.scale
-        branch = F.linear(hidden, self.fc2.weight * (scale * self.dropout.scale), self.fc2.bias * scale)
-        return self.noise.add(x, branch)
+        weights = GatedWeights(
+            w1.T[None], b1[None, None], self.fc2.weight.T[None], self.fc2.bias[None, None], scale.view(1, 1, 1)
+        )
+        rows = normed.reshape(1, -1, x.shape[-1])
+        mask = self.dropout.mask((*rows.shape[:2], self.fc2.in_features), x.device)
+        branch = gated_mlp(rows, mask, weights, self.dropout.keep, self.activation)
+        return self.noise.add(x, branch.view(x.shape))
 
 
 class ResidualMLP(nn.Module):
@@ -183,12 +227,9 @@ class ResidualMLP(nn.Module):
         return self._through_blocks(self._projected(x))
 
     def _projected(self, x: Tensor) -> Tensor:
-        """project(input_norm(x)) with γ and β folded in: x̂ (W·diag γ)ᵀ + (W β + b), so that no gradient of x̂, the largest, is needed."""
-        norm, project = self.input_norm, self.project
-        if project is None or norm is None:
+        if self.project is None or self.input_norm is None:
             return x
-        bias = F.linear(norm.bias, project.weight, project.bias)
-        return F.linear(F.layer_norm(x, x.shape[-1:], eps=norm.eps), project.weight * norm.weight, bias)
+        return F.linear(F.layer_norm(x, x.shape[-1:], eps=self.input_norm.eps), *folded(self.input_norm, self.project))
 
     def forward_pair(self, shared: Tensor, own: Tensor) -> Tensor:
         """What `forward` gives for concat(shared for every task, own), computing the shared half once a molecule.
@@ -199,12 +240,11 @@ class ResidualMLP(nn.Module):
         if self.project is None or self.input_norm is None:
             return self._through_blocks(torch.cat([shared.unsqueeze(1).expand_as(own), own], dim=-1))
         norm, project, half = self.input_norm, self.project, shared.shape[-1]
-        weight = project.weight * norm.weight
+        weight, bias = folded(norm, project)
         mean = (shared.sum(-1, keepdim=True).unsqueeze(1) + own.sum(-1, keepdim=True)) / (2 * half)
         square = (shared.square().sum(-1, keepdim=True).unsqueeze(1) + own.square().sum(-1, keepdim=True)) / (2 * half)
         inv_std = torch.rsqrt((square - mean.square()).clamp_min(0) + norm.eps)
         product = F.linear(shared, weight[:, :half]).unsqueeze(1) + F.linear(own, weight[:, half:])
-        bias = F.linear(norm.bias, project.weight, project.bias)
         return self._through_blocks(torch.addcmul(bias, product - mean * weight.sum(1), inv_std))
 
     def _through_blocks(self, x: Tensor) -> Tensor:
@@ -257,12 +297,12 @@ class StackedHeads(nn.Module):
         return out.squeeze(-1) if self.out_dim == 1 else out
 
     def _branch(self, x: Tensor, i: int, scale: float) -> Tensor:
-        """The i-th block's branch [K, B, D], scaled through fc2's weights as in `GatedBlock`."""
-        fc1, fc2 = self.fc1_weight[i], self.fc2_weight[i]
-        y = torch.baddbmm(self.fc1_bias[i], self._norm(x, i + 1), fc1)
-        hidden = gated(y, self.dropout.mask(y[..., : fc2.shape[1]]), self.activation)
-        tanh = torch.tanh(self.scale[i]) * scale
-        return torch.baddbmm(self.fc2_bias[i] * tanh, hidden, fc2 * (tanh * self.dropout.scale))
+        """The i-th block's branch for x [K, B, D], times `scale`."""
+        weights = GatedWeights(
+            self.fc1_weight[i], self.fc1_bias[i], self.fc2_weight[i], self.fc2_bias[i], torch.tanh(self.scale[i]) * scale
+        )
+        mask = self.dropout.mask((*x.shape[:2], weights.w2.shape[1]), x.device)
+        return gated_mlp(self._norm(x, i + 1), mask, weights, self.dropout.keep, self.activation)
 
 
 def _linear(count: int, fan_in: int, fan_out: int, gain: float | None = None) -> nn.Parameter:

@@ -1,6 +1,7 @@
 """Sums, softmax and pooling over the instances of each molecule: ragged, never padded."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -23,8 +24,17 @@ def segment_softmax(scores: Tensor, offsets: Tensor, segment: Tensor) -> Tensor:
 
 
 def segment_pool(alpha: Tensor, values: Tensor, segment: Tensor, n: int) -> Tensor:
-    """Σ_i alpha_ti·value_i over each molecule: alpha [R, T], values [R, D], segment [R] -> [n, T, D]."""
-    return segment_sum(alpha.unsqueeze(-1) * values.unsqueeze(1), segment, n)
+    """Σ_i alpha_ti·value_i over each molecule: alpha [R, T], values [R, D], segment [R], sorted -> [n, T, D].
+
+    An embedding bag is exactly this sum, so the [R, T, D] products are never written: bag (t, b) holds the rows of b, weighted by
+    alpha of task t.
+    """
+    (rows, width), n_tasks = values.shape, alpha.shape[1]
+    start = torch.searchsorted(segment, torch.arange(n, device=segment.device))
+    bags = start + rows * torch.arange(n_tasks, device=segment.device).unsqueeze(1)
+    row = torch.arange(rows, device=segment.device).repeat(n_tasks)
+    pooled = F.embedding_bag(row, values, bags.flatten(), mode="sum", per_sample_weights=alpha.T.reshape(-1))
+    return pooled.view(n_tasks, n, width).transpose(0, 1)
 
 
 def pack(x_pad: Tensor, kpm: Tensor) -> tuple[Tensor, Tensor]:

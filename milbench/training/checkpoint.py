@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 
-from milbench.version import __version__
 from milbench.configs import MILModelConfig
 from milbench.data.bags import BagData
 from milbench.data.cv import FoldData, ScaledBags
@@ -17,6 +17,7 @@ from milbench.files import atomic_path
 from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.tasks import TaskSet
 from milbench.training.trainer import ModelEvaluator
+from milbench.version import __version__
 
 FORMAT = 1
 
@@ -65,7 +66,7 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
         raise DataError(path, "no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError) as error:
+    except (RuntimeError, EOFError, ValueError, UnpicklingError) as error:
         raise DataError(path, f"is not a readable checkpoint ({' '.join(str(error).split())[:120]})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(path, "is not a milbench checkpoint of this version")

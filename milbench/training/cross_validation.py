@@ -10,7 +10,7 @@ import pandas as pd
 
 from milbench.configs import HPOConfig, search_space
 from milbench.data.cv import MILCVData
-from milbench.metrics import trial_value
+from milbench.metrics import fold_score, trial_value
 from milbench.run_config import CVRunConfig
 from milbench.training.fold import Epoch, FoldResult, MILFoldTrainer, probabilities
 from milbench.training.pruning import step_of
@@ -56,9 +56,8 @@ class MILCrossValidator:
         return HPOConfig.from_params(params, self.data.tasks, runtime=self.run.runtime, where=f"trial {trial.number}")
 
     def objective(self, trial: optuna.Trial) -> CVResult:
-        """Train all folds; raises TrialPruned where the pruner stops it. Everything of a finished fold is stored on the trial."""
-        config = self.config_of(trial)
-        return self.evaluate(config, trial)
+        """Train all folds; raises TrialPruned where the pruner stops it. Each finished fold is stored on the trial."""
+        return self.evaluate(self.config_of(trial), trial)
 
     def evaluate(self, config: HPOConfig, trial: optuna.Trial | None = None) -> CVResult:
         """Train `config` on every fold; with a trial, report to it and store each fold's figures."""
@@ -85,8 +84,7 @@ class MILCrossValidator:
                 self.watch(-1 if trial is None else trial.number, k, epoch)
             if trial is None:
                 return
-            score = (1 - min_w) * epoch.metrics.macro_ap + min_w * epoch.metrics.min_ap
-            trial.report(score, step_of(k, epoch.number, self.run.max_epochs))
+            trial.report(fold_score(epoch.metrics, min_w), step_of(k, epoch.number, self.run.max_epochs))
             if trial.should_prune():
                 raise optuna.TrialPruned(f"fold {k}, epoch {epoch.number}: among the worst so far")
 

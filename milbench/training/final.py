@@ -24,6 +24,7 @@ from milbench.training.trainer import ModelEvaluator
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT = "best_model.ckpt"
 SEED_MONITOR_NOTE = "training was stopped by the leaderboard that it reports: this score is optimistic"
 
 
@@ -52,16 +53,6 @@ class MILFinalData:
         return MILCVData(self.bags, parts, self.tasks, self.prescaled, self.impute).fold(0)
 
 
-@dataclass(frozen=True)
-class FinalReport:
-    """Where the final model lies and what it scored: on its inner fold, and once on the leaderboard (None without one)."""
-
-    folder: Path
-    inner: Metrics
-    leaderboard: Metrics | None
-    attention: Path | None
-
-
 @dataclass(frozen=True, eq=False)
 class MILFinalTrainer:
     """Trains the final model in `study_dir` and writes its artifacts; run again with the same inputs, it reads them back."""
@@ -85,8 +76,8 @@ class MILFinalTrainer:
 
     def is_done(self) -> bool:
         """Whether the same final model is there already."""
-        path = self.folder / "leaderboard_eval.json"
-        return path.is_file() and read_json(path).get("fingerprint") == self.fingerprint
+        path, model = self.folder / "leaderboard_eval.json", self.folder / CHECKPOINT
+        return path.is_file() and model.is_file() and read_json(path).get("fingerprint") == self.fingerprint
 
     def run(self, hook: EpochHook | None = None) -> dict[str, Any]:
         """Train, save, report the leaderboard once; gives the content of leaderboard_eval.json."""
@@ -103,7 +94,7 @@ class MILFinalTrainer:
             "data": self.data.bags.content,
             "monitor": self.final.monitor,
         }
-        save_checkpoint(self.folder / "best_model.ckpt", result.model, fold, self.data.tasks, info)
+        save_checkpoint(self.folder / CHECKPOINT, result.model, fold, self.data.tasks, info)
         report = self._report(fold, result)
         write_json(self.folder / "leaderboard_eval.json", report)
         return report

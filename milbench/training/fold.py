@@ -111,7 +111,7 @@ class MILFoldTrainer:
     patience: int
 
     def train(self, fold: FoldData, config: HPOConfig, hook: EpochHook | None = None) -> FoldResult:
-        """Train on `fold.train`, validate on `fold.val` after each epoch. `hook` sees every epoch and may raise to stop it all."""
+        """Train on `fold.train`, validate on `fold.val` after each epoch; `hook` sees every epoch and may raise to stop."""
         started = time.perf_counter()
         reset_peak_memory()
         model = MILModelBuilder(config.runtime.seed).build(config, fold)

@@ -26,8 +26,8 @@ def lease(folder: Path) -> Iterator[str]:
 def reap(study: optuna.Study, folder: Path, own: str) -> int:
     """Fail the RUNNING trials whose worker on this machine is gone, and sweep its lock; gives how many trials.
 
-    A trial that no worker has put its name on yet was left so by a dead one, unless another worker than `own` is alive. Trials of
-    other machines are left to the storage's heartbeat.
+    A trial that no worker has put its name on yet was left so by a dead one, unless another worker than `own` is alive.
+    Trials of other machines are left to the storage's heartbeat.
     """
     here = socket.gethostname()
     locks = {path.stem: is_locked(path) for path in folder.glob("*.lock") if path.stem != own}

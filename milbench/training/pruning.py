@@ -15,8 +15,8 @@ def step_of(fold_position: int, epoch: int, max_epochs: int) -> int:
 class FoldPercentilePruner(PercentilePruner):
     """Compares a trial's best value *within the current fold* with the others' at the same fold and epoch.
 
-    Optuna's own takes the best over all steps: a good first fold would shield a trial for ever. The warm-up counts the epochs of
-    every fold, since a fold's first epochs are as noisy as the first fold's.
+    Optuna's own takes the best over all steps: a good first fold would shield a trial for ever. The warm-up counts the epochs
+    of every fold, since a fold's first epochs are as noisy as the first fold's.
     """
 
     def __init__(self, percentile: float, *, max_epochs: int, n_startup_trials: int, n_warmup_steps: int) -> None:

@@ -1,7 +1,9 @@
 """The life of a study: opened or joined, run to its budget, its artifacts written (seed 1.2, spec section 7)."""
 
+import contextlib
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,12 @@ from typing import Any
 import optuna
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from milbench.configs import HPOConfig, check_search_space
 from milbench.errors import ConfigError, StudyError
 from milbench.files import content_hash, make_folder, write_json, write_table
-from milbench.run_config import ARTIFACT_PREFIX
+from milbench.run_config import ARTIFACT_PREFIX, shown
 from milbench.seeds import stream_seed
 from milbench.training.cross_validation import CVResult, MILCrossValidator
 from milbench.training.lease import ATTRIBUTE, lease, reap
@@ -23,7 +26,38 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 60
 MAX_FAILURES = 3
+FAILURE = "failure"
+"""The attribute that says why a trial failed; an interrupted one has none."""
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@contextlib.contextmanager
+def _experimental() -> Iterator[None]:
+    """What Optuna calls experimental, used without its warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def open_storage(folder: Path, url: str | None) -> Any:
+    """The storage at `url`, or study.db in `folder`; one that cannot be opened is a ConfigError or StudyError."""
+    file = folder / "study.db"
+    if url is None and "?" in str(file):
+        raise ConfigError(folder, "has a ? in its name, which no database URL can hold", do="choose another --study_dir")
+    if url in {"sqlite://", "sqlite:///:memory:"}:
+        raise ConfigError("--storage", "would forget the study", got=url, do="name a file, sqlite:///path/study.db")
+    name = url or f"sqlite:///{file}"
+    options = {"connect_args": {"timeout": 60}} if name.startswith("sqlite") else {"pool_pre_ping": True}
+    try:
+        if not name.split("://")[0].startswith(("sqlite", "postgresql", "mysql")):
+            return optuna.storages.get_storage(name)
+        with _experimental():
+            return optuna.storages.RDBStorage(name, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S)
+    except (ImportError, ValueError, OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        why = f"cannot be opened ({str(error).splitlines()[0][:200]})"
+        if url is None:
+            raise StudyError(file, why, do="move it away, or use another --study_dir") from error
+        raise ConfigError("--storage", why, got=shown(name), want="an Optuna storage URL") from error
 
 
 @dataclass(frozen=True)
@@ -57,7 +91,7 @@ class MILStudyRunner:
         make_folder(self.folder)
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines would repeat ours
         study = optuna.create_study(
-            storage=self._open_storage(),
+            storage=open_storage(self.folder, self.storage),
             study_name=self.name,
             direction="maximize",
             load_if_exists=True,
@@ -66,26 +100,14 @@ class MILStudyRunner:
         wanted, there = self.settings(), study.user_attrs.get("settings")
         if there is None:
             study.set_user_attr("settings", wanted)
-            study.set_metric_names(["score"])
+            with _experimental():
+                study.set_metric_names(["score"])
         elif there != wanted:
             differ = [f"{k}: {there.get(k)!r} there, {wanted[k]!r} here" for k in wanted if there.get(k) != wanted[k]]
             raise StudyError(
                 self.folder, "holds a study with other settings", want="; ".join(differ), do="use another --study_dir"
             )
         return study
-
-    def _open_storage(self) -> Any:
-        url = self.storage or f"sqlite:///{self.folder / 'study.db'}"
-        sqlite = url.startswith("sqlite")
-        try:
-            if not url.split("://")[0].startswith(("sqlite", "postgresql", "mysql")):
-                return optuna.storages.get_storage(url)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                options = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
-                return optuna.storages.RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S)
-        except (ImportError, ValueError, OSError, optuna.exceptions.StorageInternalError) as error:
-            raise ConfigError("--storage", f"cannot be opened ({' '.join(str(error).split())[:200]})", got=url) from error
 
     def run(self) -> optuna.Study:
         """Run trials until the budget of finished ones is reached, then write the artifacts."""
@@ -98,11 +120,11 @@ class MILStudyRunner:
                 log.info("%d interrupted trial(s) found, run again", reaped)
             failures = 0
             while self.finished(study) < run.trials:
-                failures = 0 if self._one_trial(study, worker) else failures + 1
+                failure = self._one_trial(study, worker)
+                failures = 0 if failure is None else failures + 1
                 if failures == MAX_FAILURES:
-                    raise StudyError(
-                        self.folder, f"{MAX_FAILURES} trials in a row failed, see log.txt", do="mend it and run again"
-                    )
+                    why = f"{MAX_FAILURES} trials in a row failed, the last one with: {failure}"
+                    raise StudyError(self.folder, why) from failure
         self.write_artifacts(study)
         return study
 
@@ -111,8 +133,8 @@ class MILStudyRunner:
         """COMPLETE and PRUNED trials."""
         return len(study.get_trials(deepcopy=False, states=_DONE))
 
-    def _one_trial(self, study: optuna.Study, worker: str) -> bool:
-        """Run one trial under the storage's heartbeat; False where it failed. Whatever interrupts it, it does not stay RUNNING."""
+    def _one_trial(self, study: optuna.Study, worker: str) -> StudyError | None:
+        """Run one trial under the storage's heartbeat; gives why it failed, if it did. Interrupted, it is no longer RUNNING."""
         failed: list[StudyError] = []
 
         def objective(trial: optuna.Trial) -> float:
@@ -125,7 +147,7 @@ class MILStudyRunner:
             except StudyError as error:
                 failed.append(error)
                 log.warning("trial %d failed: %s", trial.number, error)
-                trial.set_user_attr("failure", str(error))
+                trial.set_user_attr(FAILURE, str(error))
                 raise
             self._record(study, trial, result)
             log.info("trial %d: value=%.4f", trial.number, result.value)
@@ -133,14 +155,17 @@ class MILStudyRunner:
 
         study.sampler = self._sampler(study)
         study.optimize(objective, n_trials=1, catch=(StudyError,))
-        return not failed
+        return failed[0] if failed else None
 
     def _sampler(self, study: optuna.Study) -> TPESampler:
-        """TPE seeded by how many trials count so far: a resumed study asks as the uninterrupted one would have."""
-        counted = len(study.get_trials(deepcopy=False, states=(*_DONE, TrialState.RUNNING)))
+        """TPE seeded by how many trials count so far: a resumed study asks as the uninterrupted one would have.
+
+        Interrupted trials do not count, so theirs is asked for again; those that went wrong do, so another is.
+        """
+        trials = study.get_trials(deepcopy=False)
+        counted = sum(trial.state != TrialState.FAIL or FAILURE in trial.user_attrs for trial in trials)
         seed = stream_seed(self.validator.run.runtime.seed, "tpe", counted) % 2**32
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with _experimental():
             return TPESampler(seed=seed, multivariate=True, group=False, constant_liar=True)
 
     def _record(self, study: optuna.Study, trial: optuna.Trial, result: CVResult) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # every process validates all molecules
     warnings.filterwarnings("ignore", message=".*`trainer.fit.*` was called.*", category=UserWarning)
 
 
@@ -69,10 +71,12 @@ class LightningTrainerFactory:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Lightning answers Ctrl-C with SystemExit; make it KeyboardInterrupt again."""
+    """Lightning answers Ctrl-C with SystemExit and is deaf to the next ones; make it KeyboardInterrupt, and hear them again."""
+    before = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit as error:
+        signal.signal(signal.SIGINT, before)
         raise KeyboardInterrupt from error
 
 
@@ -103,7 +107,7 @@ def _loader(batches: _Batches, sampler: object, runtime: RuntimeConfig) -> DataL
         batch_size=None,
         num_workers=runtime.num_workers,
         persistent_workers=runtime.num_workers > 0,
-        pin_memory=runtime.pin_memory,
+        pin_memory=runtime.pin_memory and torch.cuda.is_available(),
     )
 
 

@@ -1,0 +1,138 @@
+"""Finished shards → one bag store, with the report on every row of the input."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from milbench.chem.compute import Recipe
+from milbench.chem.conformers import boltzmann_weights, relative_energies
+from milbench.chem.select import Columns, Selection, counts, select
+from milbench.chem.shards import Shard, read_shard
+from milbench.chem.work import Labels, Work, read_labels
+from milbench.data.store_writer import Piece, StorePlan, store_writer
+from milbench.errors import DataError
+from milbench.prepare_config import PrepareConfig
+from milbench.tasks import TaskSet
+
+UNITS = {
+    "coordinates": "angstrom",
+    "energy": "kcal/mol",
+    "relative_energy": "kcal/mol",
+    "huckel_homo": "|beta|",
+    "huckel_lumo": "|beta|",
+    "huckel_gap": "|beta|",
+    "eht_homo": "eV",
+    "eht_lumo": "eV",
+    "eht_gap": "eV",
+}
+_TEXTS = ("ID", "split", "outcome", "reason", "detail", "source", "smiles", "inchikey", "duplicate_of")
+
+
+def merge(config: PrepareConfig, tasks: TaskSet, work: Work, provenance: dict[str, Any]) -> None:
+    """Write the store of finished work, with prepare_report.parquet in it; DataError when no molecule is left."""
+    names = tuple(tuple(columns) for columns in Recipe.of(config).names)
+    selection = select(config, work, (names[0], names[1]))
+    kept, n = selection.kept, selection.column("conformers")
+    if not kept.any():
+        do = f"the first row was dropped: {selection.column('dropped')[0]} {selection.column('detail')[0]}"
+        raise DataError(config.source, "no molecule is left", do=do)
+    labels = read_labels(config, tasks, work, np.flatnonzero(kept))
+    plan = StorePlan(
+        tasks=tasks,
+        names2d=tuple(np.array(names[0], dtype=object)[selection.columns[0]]),
+        names_inst=tuple(np.array(names[1], dtype=object)[selection.columns[1]]),
+        molecules=int(kept.sum()),
+        conformers=int(n[kept].sum()),
+        aux=(labels.raw.abs.shape[1], labels.raw.fluo.shape[1]),
+        atoms=int((n * selection.column("atoms"))[kept].sum()),
+        float16=config.float16,
+    )
+    columns = [*plan.names2d, *plan.names_inst, "coordinates", "energy"]
+    about = {
+        "provenance": provenance,
+        "notes": labels.notes,
+        "units": {name: unit for name, unit in UNITS.items() if name in columns},
+        "prepare": counts(selection),
+    }
+    with store_writer(config.out, plan, about) as writer:
+        for piece, report in _pieces(config, tasks, work, selection, labels):
+            writer.add(piece)
+            writer.table("prepare_report", report)
+
+
+def _pieces(
+    config: PrepareConfig, tasks: TaskSet, work: Work, selection: Selection, labels: Labels
+) -> Iterator[tuple[Piece, pd.DataFrame]]:
+    """Second pass: each shard's molecules that stay, and the report on all its rows."""
+    original = _originals(selection)
+    start = done = 0
+    for index in range(work.n_shards):
+        shard = read_shard(work.shard(index))
+        rows = selection.rows.iloc[start : start + len(shard.rows)]
+        rows = rows.assign(source=shard.rows["source"].to_numpy(), smiles=shard.rows["smiles"].to_numpy())
+        rows = rows.assign(duplicate_of=original[start : start + len(rows)], row=np.arange(start + 1, start + len(rows) + 1))
+        n_kept = int((rows["dropped"] == "").sum())
+        here = slice(done, done + n_kept)
+        yield _piece(shard, rows, selection.columns, tasks, labels, here), _report(rows)
+        start, done = start + len(rows), done + n_kept
+
+
+def _originals(selection: Selection) -> np.ndarray:
+    """For each row that stays the ID of the first molecule with its InChIKey, "" when that is itself; [n] text."""
+    kept = selection.kept
+    own = selection.column("ID")[kept]
+    _, first, group = np.unique(selection.column("inchikey")[kept].astype(str), return_index=True, return_inverse=True)
+    found = own[first][group]
+    out = np.full(len(selection.rows), "", dtype=object)
+    out[kept] = np.where(found == own, "", found)
+    return out
+
+
+def _piece(shard: Shard, rows: pd.DataFrame, columns: Columns, tasks: TaskSet, labels: Labels, here: slice) -> Piece:
+    kept = rows.loc[rows["dropped"] == ""]
+    stays = (rows["dropped"] == "").to_numpy()[(shard.rows["dropped"] == "").to_numpy()]
+    sizes, atoms = (shard.computed[name].to_numpy() for name in ("conformers", "atoms"))
+    conformer_stays = np.repeat(stays, sizes)
+    energies = np.split(shard.energies, np.cumsum(sizes)[:-1]) if len(sizes) else []
+    raw = labels.raw.take(np.arange(here.start, here.stop))
+    molecules = pd.DataFrame({"ID": kept["ID"], "split": labels.split[here], "cv_fold": labels.fold[here]})
+    molecules = molecules.assign(smiles=kept["smiles"], inchikey=kept["inchikey"])
+    n = sizes[stays]
+    conformers = {
+        "ID": np.repeat(kept["ID"].to_numpy(object), n),
+        "conf_id": pd.Series([str(i) for size in n for i in range(size)], dtype="str"),
+        "energy": shard.energies[conformer_stays],
+        "relative_energy": _per_molecule(relative_energies, energies)[conformer_stays],
+        "boltzmann_weight": _per_molecule(boltzmann_weights, energies)[conformer_stays],
+    }
+    return Piece(
+        molecules=_texts(molecules.assign(**{name: raw.y[:, t] for t, name in enumerate(tasks.names)})),
+        conformers=_texts(pd.DataFrame(conformers)),
+        x2d=shard.x2d[stays][:, columns[0]],
+        xinst=shard.xinst[conformer_stays][:, columns[1]],
+        sizes=n,
+        raw=raw,
+        positions=shard.positions[np.repeat(stays, sizes * atoms)],
+        atoms=np.repeat(atoms[stays], n),
+    )
+
+
+def _per_molecule(function: Callable[[np.ndarray], np.ndarray], energies: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *(function(own) for own in energies if len(own))])
+
+
+def _report(rows: pd.DataFrame) -> pd.DataFrame:
+    """prepare_report.parquet: row (1-based), ID, outcome, reason, detail, and what the molecule became."""
+    dropped = (rows["dropped"] != "").to_numpy()
+    changed = (rows["changes"] != "").to_numpy()
+    outcome = np.where(dropped, "dropped", np.where(changed, "changed", "kept"))
+    reason = np.where(dropped, rows["dropped"], rows["changes"])
+    report = rows[["row", "ID"]].assign(outcome=outcome, reason=reason)
+    return _texts(report.join(rows[["detail", "source", "smiles", "inchikey", "conformers", "duplicate_of"]]))
+
+
+def _texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Text columns with one type in every piece."""
+    return table.astype({name: "str" for name in _TEXTS if name in table.columns})

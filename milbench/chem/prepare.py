@@ -1,0 +1,125 @@
+"""Molecules in, a bag store out: shards computed by processes or by a cluster, resumed after any kill, then put together."""
+
+import itertools
+import os
+import queue
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from milbench.chem.cluster import run_on_cluster
+from milbench.chem.compute import Recipe
+from milbench.chem.merge import merge
+from milbench.chem.shards import run_shard
+from milbench.chem.work import Work, asked, open_work, refuse_other
+from milbench.chem.worker import Worker
+from milbench.data.store import read_manifest
+from milbench.errors import ConfigError
+from milbench.files import hold_lock, make_folder, sweep_orphans
+from milbench.prepare_config import PrepareConfig
+from milbench.progress import progress
+from milbench.tasks import load_tasks
+
+_SHOWN = 12
+
+
+def prepare(config: PrepareConfig) -> list[str]:
+    """Make the bag store that `config` asks for and give the report's lines.
+
+    Killed at any moment, the same call goes on from the finished shards and gives the same bytes; a store that is there
+    already is left as it is when it was made by the same settings from the same input, else it is a ConfigError.
+    """
+    tasks = load_tasks(config.tasks)
+    Recipe.of(config)  # an unknown set is said before anything is read
+    make_folder(config.out.parent)
+    wanted = asked(config, tasks)
+    if config.out.exists():
+        refuse_other(config.out, read_manifest(config.out)["provenance"], wanted)
+    else:
+        make_folder(config.work)
+        with _alone(config.work):
+            sweep_orphans(config.out.parent)
+            work = open_work(config, tasks, wanted)
+            _compute(config, work)
+            merge(config, tasks, work, wanted)
+    shutil.rmtree(config.work, ignore_errors=True)
+    return report_lines(config.out)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    try:
+        with hold_lock(folder / "lock"):
+            yield
+    except BlockingIOError as error:
+        raise ConfigError(folder, "another prepare is working here", do="wait for it, or choose another --out") from error
+
+
+def _compute(config: PrepareConfig, work: Work) -> None:
+    """Compute the shards that are not finished yet, here or on the cluster."""
+    todo = work.unfinished
+    finished = max(work.n_rows - len(todo) * config.shard_size, 0) if todo else work.n_rows
+    with progress("molecules", work.n_rows, finished) as advance:
+        if todo and config.cluster != "none":
+            run_on_cluster(config, work, todo, advance)
+        elif todo:
+            counter = itertools.count(finished + 1)
+            _run_here(config, work, todo, lambda: advance(next(counter), ""))
+
+
+def _run_here(config: PrepareConfig, work: Work, todo: list[int], advance: Callable[[], None]) -> None:
+    """A thread a process: it hands its process a shard, collects the results and writes them."""
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for index in todo:
+        waiting.put(index)
+    cores = config.processes or len(os.sched_getaffinity(0))
+
+    def run(worker: Worker) -> None:
+        while not waiting.empty():
+            try:
+                index = waiting.get_nowait()
+            except queue.Empty:
+                return
+            run_shard(config, work, index, worker, advance)
+
+    with ExitStack() as stack:
+        workers = [stack.enter_context(closing(Worker(config))) for _ in range(min(cores, len(todo)))]
+        pool = stack.enter_context(ThreadPoolExecutor(len(workers)))
+        try:
+            for future in as_completed([pool.submit(run, worker) for worker in workers]):
+                future.result()
+        finally:
+            for worker in workers:
+                worker.stop()
+
+
+def report_lines(store: Path) -> list[str]:
+    """What became of the input's rows, for people; read off a prepared store."""
+    manifest = read_manifest(store)
+    found, sizes = manifest["prepare"], manifest["counts"]
+    lines = [
+        f"{store}: {sizes['molecules']} molecules with {sizes['conformers']} conformers, "
+        f"{len(manifest['features_2d'])} 2D and {len(manifest['features_3d'])} conformer columns",
+        f"of {found['rows']} rows {found['kept']} were kept as written, {found['changed']} changed{_listed(found['changes'])}, "
+        f"{sum(found['dropped'].values())} dropped{_listed(found['dropped'])}",
+    ]
+    if found["duplicates"]:
+        lines.append(f"{found['duplicates']} molecules repeat the InChIKey of an earlier one (column duplicate_of)")
+    lacking = [f"{name} {n}" for name, n in found["columns_left_out"].items()]
+    if lacking:
+        named = ", ".join(lacking[:_SHOWN]) + (", …" if len(lacking) > _SHOWN else "")
+        lines.append(f"{len(lacking)} columns are left out, not finite in so many molecules: {named} (all: manifest.json)")
+    if "float16" in manifest:
+        loss = manifest["float16"]
+        lines.append(
+            f"float16 costs at most {loss['max_error_in_sd']:.2g} standard deviations ({loss['worst_column']}), "
+            f"relative error {loss['max_relative_error']:.2g}"
+        )
+    return [*lines, *manifest["notes"], f"every row's outcome: {store / 'prepare_report.parquet'}"]
+
+
+def _listed(counted: dict[str, int]) -> str:
+    parts = [f"{name.replace('_', ' ')} {n}" for name, n in counted.items() if n]
+    return f" ({', '.join(parts)})" if parts else ""

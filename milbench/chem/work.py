@@ -1,0 +1,158 @@
+"""The folder of unfinished work beside a store: what was asked for, the input in shards, and the shards that are finished."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import rdkit
+
+from milbench.chem.inputs import STRUCTURE, read_rows
+from milbench.data.assemble import fold_numbers
+from milbench.data.store import read_manifest
+from milbench.data.tables import Report, Table
+from milbench.data.targets import RawTargets, read_targets
+from milbench.errors import ConfigError, DataError
+from milbench.files import atomic_path, file_hash, make_folder, read_json, write_json
+from milbench.prepare_config import PrepareConfig
+from milbench.tasks import TaskSet
+from milbench.version import __version__
+
+
+@dataclass(frozen=True)
+class Work:
+    """The work folder: plan.json, rows.parquet (every row but its structure), inputs/00000.parquet …, shards/00000/ …"""
+
+    folder: Path
+    n_rows: int
+    n_shards: int
+
+    def input(self, index: int) -> Path:
+        """The ID and structure of a shard's rows."""
+        return self.folder / "inputs" / f"{index:05d}.parquet"
+
+    def shard(self, index: int) -> Path:
+        """A finished shard; it is there whole, or not at all."""
+        return self.folder / "shards" / f"{index:05d}"
+
+    @property
+    def unfinished(self) -> list[int]:
+        """The shards that are still to be computed."""
+        return [index for index in range(self.n_shards) if not self.shard(index).is_dir()]
+
+
+def asked(config: PrepareConfig, tasks: TaskSet) -> dict[str, Any]:
+    """What decides the store's content: settings, task set, the input's hash, versions. Plain JSON types."""
+    return {
+        "made_by": "milbench prepare",
+        "input": {"name": config.source.name, "sha256": file_hash(config.source)},
+        "settings": config.settings(),
+        "tasks": read_back(tasks.to_dict()),
+        "like": None if config.like is None else read_manifest(config.like)["content"],
+        "versions": {"milbench": __version__, "rdkit": rdkit.__version__, "numpy": np.__version__},
+    }
+
+
+def read_back(value: Any) -> Any:
+    """A value as it would come back from JSON: tuples as lists."""
+    if isinstance(value, dict):
+        return {key: read_back(inner) for key, inner in value.items()}
+    return [read_back(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def open_work(config: PrepareConfig, tasks: TaskSet, wanted: dict[str, Any]) -> Work:
+    """Plan the work, or find it planned; work of other settings or another input is a ConfigError that says what differs."""
+    path = config.work / "plan.json"
+    if path.is_file():
+        plan = read_json(path)
+        refuse_other(config.work, plan["asked"], wanted)
+    else:
+        n_rows, n_shards = _write_inputs(config, tasks)
+        plan = {"asked": wanted, "rows": n_rows, "shards": n_shards}
+        work = Work(config.work, n_rows, n_shards)
+        read_labels(config, tasks, work, None)
+        write_json(path, plan)
+    return Work(config.work, plan["rows"], plan["shards"])
+
+
+def refuse_other(where: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    """A ConfigError that names the first difference, if there is one."""
+    for name, old, new in _differences(was, now, ""):
+        do = "choose another --out, or delete this folder"
+        raise ConfigError(where, f"was made with other settings: {name} was {old!r}, now {new!r}", do=do)
+
+
+def _differences(was: Any, now: Any, name: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(was, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*was, *now])
+        return [found for key in keys for found in _differences(was.get(key), now.get(key), f"{name}.{key}".strip("."))]
+    return [] if was == now else [(name, was, now)]
+
+
+def _write_inputs(config: PrepareConfig, tasks: TaskSet) -> tuple[int, int]:
+    """Cut the input into shards of structures, and put everything else into rows.parquet; gives rows and shards."""
+    for name in ("inputs", "shards"):
+        shutil.rmtree(config.work / name, ignore_errors=True)
+        make_folder(config.work / name)
+    work = Work(config.work, 0, 0)
+    waiting: list[pa.Table] = []
+    n_rows = n_shards = 0
+    with atomic_path(work.folder / "rows.parquet") as partial:
+        writer = None
+        for table in read_rows(config, tasks):
+            rest = table.drop_columns([STRUCTURE])
+            writer = writer or pq.ParquetWriter(partial, rest.schema)
+            writer.write_table(rest)
+            n_rows += len(table)
+            waiting.append(table.select(["ID", STRUCTURE]))
+            while sum(map(len, waiting)) >= config.shard_size:
+                whole = pa.concat_tables(waiting)
+                _write_input(work, n_shards, whole.slice(0, config.shard_size))
+                waiting, n_shards = [whole.slice(config.shard_size)], n_shards + 1
+        if writer is None:
+            raise DataError(config.source, "has no rows")
+        writer.close()
+    if sum(map(len, waiting)):
+        _write_input(work, n_shards, pa.concat_tables(waiting))
+        n_shards += 1
+    return n_rows, n_shards
+
+
+def _write_input(work: Work, index: int, table: pa.Table) -> None:
+    with atomic_path(work.input(index)) as partial:
+        pq.write_table(table, partial, compression="zstd")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Targets, split [m] and fold [m] of some rows of the input, and what was said about them."""
+
+    raw: RawTargets
+    split: np.ndarray
+    fold: np.ndarray
+    notes: list[str]
+
+
+def read_labels(config: PrepareConfig, tasks: TaskSet, work: Work, rows: np.ndarray | None) -> Labels:
+    """Labels, weights, auxiliaries, split and fold of the input's `rows` (None: all but empty lines).
+
+    They are read and refused as `load_tables` does; without any label column all labels are missing, and a note says so.
+    """
+    data = pq.read_table(work.folder / "rows.parquet")
+    data = data.select([name for name in data.column_names if data[name].null_count < len(data)])
+    notes = Report()
+    labels = [endpoint.label for endpoint in tasks.endpoints]
+    if not set(labels) & set(data.column_names):
+        notes.say(f"{config.source}: has no label column; all labels are missing, the store is for prediction")
+        for label in dict.fromkeys(labels):
+            data = data.append_column(label, pa.nulls(len(data), pa.float64()))
+    if rows is None:
+        rows = np.flatnonzero([bool(one) for one in data["ID"].to_pylist()])
+    table = Table(str(config.source), data).take(rows)
+    raw = read_targets(table, tasks, config.labels_missing, notes)
+    has_split = config.split_col in table.names
+    split = table.text(config.split_col) if has_split else np.full(len(table), "train", dtype=object)
+    return Labels(raw, split, fold_numbers(table, config.fold_col), notes.lines)

@@ -1,0 +1,84 @@
+"""Molecules and their labels without features, from a labels table or a bag store: what folds and the doctor look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from milbench.columns import Columns
+from milbench.data.tables import Table, read_table
+from milbench.errors import DataError
+from milbench.tasks import TaskSet
+
+SMILES_COLUMNS = ("curated_SMILES", "smiles", "SMILES")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """M molecules: ids [M] text, y [M, T] 0/1/NaN float64, names of T tasks, split [M] text; `table` has all columns."""
+
+    table: Table
+    ids: np.ndarray
+    y: np.ndarray
+    names: tuple[str, ...]
+    split: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def source(self) -> str:
+        """Where it was read from."""
+        return self.table.source
+
+    @property
+    def smiles(self) -> np.ndarray | None:
+        """SMILES [M] as text ('' where empty), or None without such a column."""
+        column = next((name for name in SMILES_COLUMNS if name in self.table.names), None)
+        return None if column is None else self.cells(column)
+
+    def cells(self, column: str) -> np.ndarray:
+        """A column as text [M], '' where empty; whole floats without '.0'."""
+        self.table.require(column)
+        values = self.table.data[column].to_pandas()
+        if pd.api.types.is_float_dtype(values):
+            return np.array(["" if np.isnan(value) else f"{value:g}" for value in values], dtype=object)
+        return np.array(["" if pd.isna(value) else str(value).strip() for value in values], dtype=object)
+
+    def take(self, rows: np.ndarray) -> "Labelled":
+        """These molecules."""
+        return Labelled(self.table.take(rows), self.ids[rows], self.y[rows], self.names, self.split[rows])
+
+
+def label_column(table: Table, column: str) -> np.ndarray:
+    """A label column as float64 [n]: 0, 1, NaN where empty; anything else is a DataError that names the row."""
+    values = table.numbers(column)
+    wrong = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
+    if wrong.size:
+        row = int(wrong[0])
+        raise DataError(table.source, row=table.row(row), column=column, got=float(values[row]), want="0, 1 or empty")
+    return values
+
+
+def read_labelled(path: str | Path, tasks: TaskSet, columns: Columns | None = None) -> Labelled:
+    """Read a labels table (.csv, .parquet), or a bag store, whose own tasks then count; a split column is not needed."""
+    columns = columns or Columns()
+    if Path(path).is_dir():
+        from milbench.data.store import store_tasks  # loads torch
+
+        tasks, columns = store_tasks(path), Columns()
+        table, labels = read_table(Path(path) / "molecules.parquet"), tasks.names
+    else:
+        table = read_table(path, (columns.id, columns.split, *SMILES_COLUMNS, "plate", "well"))
+        labels = tuple(endpoint.label for endpoint in tasks.endpoints)
+    return labelled(table, labels, tasks.names, columns)
+
+
+def labelled(table: Table, labels: Sequence[str], names: tuple[str, ...], columns: Columns) -> Labelled:
+    """The molecules of a table whose columns `labels` are those of the tasks `names`."""
+    y = np.stack([label_column(table, column) for column in labels], axis=1)
+    has_split = columns.split in table.names
+    split = table.text(columns.split).astype(object) if has_split else np.full(len(table), "train", dtype=object)
+    return Labelled(table, table.text(columns.id).astype(object), y, names, split)

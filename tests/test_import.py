@@ -1,0 +1,44 @@
+"""`import milbench` is quick and loads nothing heavy."""
+
+import subprocess
+import sys
+
+import pytest
+
+import milbench
+
+HEAVY = ("torch", "lightning", "pandas", "sklearn", "optuna", "rdkit", "pyarrow")
+
+
+def _fresh(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_importing_milbench_loads_nothing_heavy() -> None:
+    assert _fresh(f"import sys, milbench; print([name for name in {HEAVY} if name in sys.modules])") == "[]"
+
+
+def test_naming_the_tasks_and_hyperparameters_loads_no_torch() -> None:
+    code = "import sys, milbench; milbench.EUOS25, milbench.HPOConfig, milbench.search_space; print('torch' in sys.modules)"
+    assert _fresh(code) == "False"
+
+
+def test_importing_milbench_takes_under_three_tenths_of_a_second() -> None:
+    code = "import time; start = time.perf_counter(); import milbench; print(time.perf_counter() - start)"
+    best = min(float(_fresh(code)) for _ in range(3))
+    assert best < 0.3
+
+
+def test_the_command_line_shows_its_help_without_torch() -> None:
+    code = (
+        "import sys\nfrom milbench.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules)"
+    )
+    assert _fresh(code).splitlines()[-1] == "False"
+
+
+def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error() -> None:
+    for name in milbench.__all__:
+        assert getattr(milbench, name) is not None
+    with pytest.raises(AttributeError):
+        milbench.nothing_of_this_name  # noqa: B018
