@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from milbench.errors import StudyError
 from milbench.tasks import TaskSet
 
 log = logging.getLogger(__name__)
@@ -66,8 +67,11 @@ def _mean(values: np.ndarray) -> float:
 def evaluate(y: np.ndarray, scores: np.ndarray, weights: np.ndarray, tasks: TaskSet) -> Metrics:
     """Score predictions. y [n, T] 0/1 with NaN where missing (left out), scores [n, T] finite, weights [n, T] >= 0.
 
-    AP is sample-weighted for the endpoints that declare it; AUC never is.
+    AP is sample-weighted for the endpoints that declare it; AUC never is. Scores that are NaN or inf are a StudyError.
     """
+    if not np.isfinite(scores).all():
+        row, task = np.argwhere(~np.isfinite(scores))[0]
+        raise StudyError("predictions", row=int(row) + 1, column=tasks.names[task], got=float(scores[row, task]), want="finite")
     ap, auc, prevalence, n_known = (np.full(len(tasks), np.nan) for _ in range(4))
     for t, endpoint in enumerate(tasks.endpoints):
         known = np.isfinite(y[:, t])

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from milbench.errors import StudyError
 from milbench.metrics import Metrics, evaluate, fold_score, trial_value, warn_undefined
-from milbench.tasks import EUOS25
+from milbench.tasks import EUOS25, Endpoint, TaskSet
 
 NAN = float("nan")
 
@@ -134,3 +135,10 @@ def test_a_smaller_min_w_never_lowers_the_score(ap: list[float], one: float, oth
 def test_the_value_of_a_trial_is_the_mean_of_its_fold_scores() -> None:
     assert trial_value([0.2, 0.4, 0.9]) == pytest.approx(0.5)
     assert trial_value(iter([0.25])) == 0.25
+
+
+def test_a_score_that_is_not_finite_is_named_and_never_ranked() -> None:
+    y, w = np.array([[1.0], [0.0]]), np.ones((2, 1))
+    one = TaskSet("one", (Endpoint("absorbs"),))
+    with pytest.raises(StudyError, match="predictions, row 2, column absorbs: got nan"):
+        evaluate(y, np.array([[0.5], [np.nan]]), w, one)

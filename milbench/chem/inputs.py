@@ -131,8 +131,9 @@ def _sdf_records(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, str]]]:
             in_block = not line.startswith("M  END")
         elif line.startswith(">"):
             name = line[line.find("<") + 1 : line.rfind(">")]
+            properties[name] = ""
         elif line.strip():
-            properties[name] = f"{properties[name]}\n{line.rstrip()}" if name in properties else line.rstrip()
+            properties[name] = f"{properties[name]}\n{line.rstrip()}".lstrip("\n")
     if any(line.strip() for line in block):  # the last record was not ended
         yield "".join([*block, "$$$$\n"]), properties
 

@@ -142,7 +142,8 @@ def read_labels(config: PrepareConfig, tasks: TaskSet, work: Work, rows: np.ndar
     They are read and refused as `load_tables` does; without any label column all labels are missing, and a note says so.
     """
     data = pq.read_table(work.folder / "rows.parquet")
-    data = data.select([name for name in data.column_names if data[name].null_count < len(data)])
+    if config.sdf:  # a property that no record has is no column
+        data = data.select([name for name in data.column_names if data[name].null_count < len(data)])
     notes = Report()
     labels = [endpoint.label for endpoint in tasks.endpoints]
     if not set(labels) & set(data.column_names):

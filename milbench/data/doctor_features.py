@@ -27,8 +27,8 @@ _MOST_SPLITS = 4
 class Columns:
     """What one pass learns of F columns in R rows of M molecules.
 
-    low, high [F] of finite values; bad [F] NaN or inf values; varies [F] bool: inside some bag; twins_of [F] uint64 content
-    hash; repeats: rows identical to an earlier one of their bag, repeating [M] bool: molecules that have some; means [M, F]
+    low, high [F] of finite values; bad [F] NaN or inf values; varies [F] bool: inside some bag; hash [F] uint64 of the
+    content; repeats: rows identical to an earlier one of their bag, repeating [M] bool: molecules that have some; means [M, F]
     float32 over each bag; rows [S], total [S, F], squares [S, F] for each of the S `splits`.
     """
 
@@ -97,8 +97,7 @@ def _look(
     if not len(part):
         return 0
     bits = part.view(np.uint32)
-    for j in range(part.shape[1]):
-        found.hash[j] += (bits[:, j] * weights[0]).sum(dtype=np.uint64)
+    found.hash[:] += np.array([(bits[:, j] * weights[0]).sum(dtype=np.uint64) for j in range(bits.shape[1])])
     sizes = np.diff(offsets)
     bag = np.repeat(np.arange(len(sizes)), sizes)
     repeating = _repeats(bits, bag, weights[1]) if (sizes > 1).any() else np.empty(0, np.int64)

@@ -82,18 +82,26 @@ class MultitaskBalancedBatchSampler(Sampler[Tensor]):
         self._positives = _Pool(np.flatnonzero(positive), self.weights)
         self._negatives = _Pool(np.flatnonzero(~positive))
         self.n_pos = self._positive_places()
-        self._reserved = self._quotas()
+        places = self._places()
+        seats = np.repeat(np.arange(len(places)), [count for _, count in places])[rank::world]  # dealt out like cards
+        self._own = [(pool, int((seats == i).sum())) for i, (pool, _) in enumerate(places)]
 
     def _positive_places(self) -> int:
-        """Step 4: positives in a batch."""
-        low = 1 if len(self._positives.members) else 0
-        high = self.batch_size - 1 if len(self._negatives.members) else self.batch_size
-        target = round(self.batch_size * self.config.batch_pos_fraction)
-        if not low:
+        """Step 4: positives in a global batch."""
+        if not len(self._positives.members):
             return 0
-        return min(max(self.config.min_pos_per_batch, target, low), max(high, 0))
+        high = self.global_batch_size - 1 if len(self._negatives.members) else self.global_batch_size
+        target = round(self.global_batch_size * self.config.batch_pos_fraction)
+        return min(max(self.config.min_pos_per_batch, target, 1), max(high, 0))
 
-    def _quotas(self) -> list[tuple[_Pool, int]]:
+    def _places(self) -> list[tuple[_Pool, int]]:
+        """The places of a global batch: reserved ones (step 5), the rest of the positives, negatives (step 6)."""
+        reserved = self._reserved()
+        rest = self.n_pos - sum(count for _, count in reserved)
+        filler = self._negatives if len(self._negatives.members) else self._positives
+        return [*reserved, (self._positives, rest), (filler, self.global_batch_size - self.n_pos)]
+
+    def _reserved(self) -> list[tuple[_Pool, int]]:
         """Step 5: reserved places, rarest endpoint first, then multi-positives, as long as positives have places."""
         if not self.config.enforce_bitmask_quota:
             return []
@@ -104,7 +112,7 @@ class MultitaskBalancedBatchSampler(Sampler[Tensor]):
         wanted = [(positive[:, t], quotas[t]) for t in order] + [(positive.sum(axis=1) >= 2, self.config.quota_multi_per_256)]
         out, left = [], self.n_pos
         for member, per_256 in wanted:
-            places = min(scaled_quota(per_256, self.batch_size), left)
+            places = min(scaled_quota(per_256, self.global_batch_size), left)
             if places and member.any():
                 out.append((_Pool(np.flatnonzero(member), self.weights), places))
                 left -= places
@@ -112,16 +120,10 @@ class MultitaskBalancedBatchSampler(Sampler[Tensor]):
 
     def draw(self, epoch: int) -> np.ndarray:
         """All batches of an epoch: places in `rows`, int64 [n_batches, batch_size] (steps 5-7)."""
-        rng = stream(self.seed, "sampler", self.fold, epoch, self.rank)
         if not self.config.use_balanced_batch_sampler:
             return self._shuffled(epoch)
-        parts = [pool.draw(rng, (self.n_batches, places)) for pool, places in self._reserved]
-        rest = self.n_pos - sum(places for _, places in self._reserved)
-        if rest:
-            parts.append(self._positives.draw(rng, (self.n_batches, rest)))
-        if self.batch_size > self.n_pos:
-            pool = self._negatives if len(self._negatives.members) else self._positives
-            parts.append(pool.draw(rng, (self.n_batches, self.batch_size - self.n_pos)))
+        rng = stream(self.seed, "sampler", self.fold, epoch, self.rank)
+        parts = [pool.draw(rng, (self.n_batches, places)) for pool, places in self._own if places]
         return rng.permuted(np.concatenate(parts, axis=1), axis=1)
 
     def _shuffled(self, epoch: int) -> np.ndarray:

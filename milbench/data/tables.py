@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from milbench.errors import DataError
 from milbench.registry import did_you_mean
 
+NO_ERROR = frozenset({"", "0", "false"})
 STATUS_OK = frozenset({"ok", "success", "0", "1", "true"})
 _MISSING = {value.lower() for value in pacsv.ConvertOptions().null_values}
 """What counts as empty in a numeric column, whether or not text stands elsewhere in it."""
@@ -169,7 +170,7 @@ def usable_rows(table: Table, report: Report) -> Table:
     """Drop rows whose `error` is set or whose `status` is not ok/success/0/1/true, with a count (QM tables)."""
     keep = np.ones(len(table), dtype=bool)
     if "error" in table.names:
-        keep &= _cells(table, "error") == ""
+        keep &= np.isin(_cells(table, "error"), list(NO_ERROR))
     if "status" in table.names:
         keep &= np.isin(_cells(table, "status"), list(STATUS_OK))
     dropped = int((~keep).sum())

@@ -77,7 +77,7 @@ def check_aggregator(builder: Callable[..., nn.Module], *, dim: int = 32, n_head
     sizes = torch.tensor([3, 1, 0, 5, 2])
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
     segment = torch.repeat_interleave(torch.arange(5), sizes)
-    tokens = _rows(11, dim)
+    tokens = _rows(11, dim).requires_grad_()
     pooled, attention = part(tokens, offsets, segment)
     contract.demand(
         pooled.shape == (5, n_tasks, dim), f"pooled is {tuple(pooled.shape)}, not [B, T, D] = (5, {n_tasks}, {dim})"
@@ -101,6 +101,7 @@ def check_aggregator(builder: Callable[..., nn.Module], *, dim: int = 32, n_head
         alone, _ = part(tokens[own], torch.tensor([0, int(sizes[b])]), torch.zeros(int(sizes[b]), dtype=torch.int64))
         contract.demand(_close(alone[0], pooled[b]), f"a bag of {int(sizes[b])} changes with what else is in the batch")
     _demand_gradients(contract, part, pooled)
+    contract.demand(tokens.grad is not None and bool(tokens.grad.abs().sum() > 0), "no gradient reaches the tokens")
     contract.close()
 
 

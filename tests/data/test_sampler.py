@@ -194,15 +194,17 @@ def test_indices_are_places_in_the_data_set() -> None:
     assert [rows[batch].tolist() for batch in plain] == [batch.tolist() for batch in batches]
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_ranks_draw_other_molecules_in_the_same_composition(world: int) -> None:
+@pytest.mark.parametrize("world", [2, 4, 8])
+def test_processes_share_one_global_batch_of_the_composition_that_a_single_process_draws(world: int) -> None:
     y = labels(4000)
+    whole = MultitaskBalancedBatchSampler(y, DEFAULT, 256)
     ranks = [MultitaskBalancedBatchSampler(y, DEFAULT, 256, share=(rank, world)) for rank in range(world)]
-    assert {len(rank) for rank in ranks} == {16}
+    assert {len(rank) for rank in ranks} == {len(whole)}
     epochs = [np.array(draws(rank)) for rank in ranks]
     assert {drawn.shape for drawn in epochs} == {(16, 256 // world)}
-    positives = [(y[drawn] == 1).any(axis=2).sum(axis=1) for drawn in epochs]
-    assert all((p == positives[0]).all() for p in positives)
+    positives = np.array([(y[drawn] == 1).any(axis=2).sum(axis=1) for drawn in epochs])
+    assert set(positives.sum(axis=0)) == {whole.n_pos}
+    assert np.ptp(positives, axis=0).max() <= 1
     for one in range(world):
         for other in range(one):
             assert (epochs[one] != epochs[other]).mean() > 0.9

@@ -96,7 +96,7 @@ def test_the_artifacts_bear_the_seeds_names_and_agree_with_the_study(tmp_path: P
     study = runner(tmp_path).run()
     assert ARTIFACT_PREFIX == "multimodal_mil_aux_gpu"
     table = pd.read_csv(tmp_path / "multimodal_mil_aux_gpu_trials.csv")
-    np.testing.assert_allclose(table["value"], [trial.value for trial in study.trials])
+    np.testing.assert_allclose(table["value_score"], [trial.value for trial in study.trials])
     params = best_params(tmp_path)
     assert params["best_value_score"] == pytest.approx(study.best_value)
     assert params["best_value_macro_ap_cv"] == pytest.approx(study.best_trial.user_attrs["macro_ap"])
