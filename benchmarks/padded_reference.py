@@ -1,7 +1,7 @@
 """The seed's model as one would write it with PyTorch's own modules: padded bags, `nn.MultiheadAttention`, heads one by one.
 
 The yardstick of `step.py`, and no part of the library. Same equations and (after `copy_weights`) same numbers as
-`MILTaskAttnMixerWithAux` with the default attention pool; data come molecule by molecule and are padded by the collate function.
+`MILTaskAttnMixerWithAux` with the default attention pool; data come molecule by molecule and are padded when collated.
 """
 
 from dataclasses import fields
@@ -121,7 +121,7 @@ class Head(nn.Module):
 
 
 class PaddedTaskAttentionPool(nn.Module):
-    """Tokens [B, N, D], kpm [B, N] -> pooled [B, T, D], attention [B, T, N]; the seed's defaults (normed inputs, tied values)."""
+    """Tokens [B, N, D], kpm [B, N] -> pooled [B, T, D], attention [B, T, N]; seed's defaults (normed inputs, tied values)."""
 
     def __init__(self, dim: int, n_heads: int, dropout: float, n_tasks: int) -> None:
         super().__init__()

@@ -1,16 +1,31 @@
-"""The command line: `milbench run | demo | params`. Flags are read off dataclasses; what is heavy is imported when needed."""
+"""The command line: `milbench COMMAND`. Flags are read off dataclasses; what is heavy is imported when needed."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Union
 
 import tyro
 
+from milbench.data_commands import (
+    DoctorConfig,
+    FoldsConfig,
+    ImportConfig,
+    Said,
+    ScoreConfig,
+    SubmitConfig,
+    run_doctor,
+    run_folds,
+    run_import,
+    run_score,
+    run_submit,
+)
 from milbench.errors import MilbenchError
-from milbench.run_config import PipelineConfig, gathered
+from milbench.flags import OptionalCount, gathered
+from milbench.prepare_config import PrepareConfig
+from milbench.run_config import PipelineConfig
 from milbench.runlog import log_to_console
 from milbench.version import __version__
 
@@ -29,7 +44,7 @@ class DemoConfig:
     """Trials of the study."""
     seed: int = 0
     """Seed of everything random."""
-    workers: int | None = None
+    workers: OptionalCount = None
     """Processes that make conformers; default: one a core."""
 
 
@@ -41,23 +56,58 @@ class ParamsConfig:
     """What is predicted: euos25, or a .toml or .json file that declares endpoints."""
 
 
-Command = (
-    Annotated[PipelineConfig, tyro.conf.subcommand("run")]
-    | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
-    | Annotated[ParamsConfig, tyro.conf.subcommand("params")]
-)
+def _run(config: PipelineConfig) -> Said:
+    from milbench.pipeline import MILPipelineOrchestrator
+    from milbench.report import final_lines
+
+    return final_lines(MILPipelineOrchestrator(config).run(), config.study_dir), 0
+
+
+def _demo(config: DemoConfig) -> Said:
+    from milbench.demo import run_demo
+
+    return run_demo(config.out, config.molecules, config.trials, config.seed, config.workers), 0
+
+
+def _params(config: ParamsConfig) -> Said:
+    from milbench.report import parameter_lines
+
+    return parameter_lines(config.tasks), 0
+
+
+def _prepare(config: PrepareConfig) -> Said:
+    from milbench.chem.prepare import prepare
+
+    return prepare(config), 0
+
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], Said]]] = {
+    "run": (PipelineConfig, _run),
+    "demo": (DemoConfig, _demo),
+    "params": (ParamsConfig, _params),
+    "prepare": (PrepareConfig, _prepare),
+    "doctor": (DoctorConfig, run_doctor),
+    "folds": (FoldsConfig, run_folds),
+    "import": (ImportConfig, run_import),
+    "submit": (SubmitConfig, run_submit),
+    "score": (ScoreConfig, run_score),
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; gives its exit status: 0 done, 2 bad input (one line on standard error), 1 anything else."""
-    given = gathered(sys.argv[1:] if args is None else args)
+    """Run one command; gives its exit status: 0 done, 2 bad input (one line on standard error), 1 anything else.
+
+    `milbench doctor` ends with 1 where it warns and 2 where it found an error.
+    """
+    given, status = gathered(sys.argv[1:] if args is None else args), 0
     try:
         if given in (["--version"], ["-V"]):
             sys.stdout.write(f"milbench {__version__}\n")
         else:
-            command = tyro.cli(Command, args=given, prog="milbench", description=ABOUT)  # type: ignore[arg-type,call-overload]
+            config = tyro.cli(_command_type(), args=given, prog="milbench", description=ABOUT)
             log_to_console()
-            _dispatch(command)
+            lines, status = next(work for kind, work in COMMANDS.values() if type(config) is kind)(config)
+            sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
     except MilbenchError as error:
         sys.stderr.write(f"milbench: {error}\n")
@@ -68,25 +118,12 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader went away (`| head`); what Python flushes at its end must not complain either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return status
 
 
-def _dispatch(command: PipelineConfig | DemoConfig | ParamsConfig) -> None:
-    if isinstance(command, PipelineConfig):
-        from milbench.pipeline import MILPipelineOrchestrator
-        from milbench.report import final_lines
-
-        report = MILPipelineOrchestrator(command).run()
-        sys.stdout.write("\n".join(final_lines(report, command.study_dir)) + "\n")
-    elif isinstance(command, DemoConfig):
-        from milbench.demo import run_demo
-
-        report = run_demo(command.out, command.molecules, command.trials, command.seed, command.workers)
-        sys.stdout.write("\n".join(report) + "\n")
-    else:
-        from milbench.report import parameter_lines
-
-        sys.stdout.write("\n".join(parameter_lines(command.tasks)) + "\n")
+def _command_type() -> Any:
+    """The sub-commands as the union that tyro parses."""
+    return Union[tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, (kind, _) in COMMANDS.items())]  # noqa: UP007
 
 
 if __name__ == "__main__":

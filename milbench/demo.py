@@ -107,13 +107,15 @@ def key_hits(conformers: pd.DataFrame, attention: np.ndarray, bag: np.ndarray, t
 
     conformers [R rows] with key_<endpoint>; attention [R, T]; bag [R] the molecule of each row.
     """
-    rows = []
+    _, bag, size = np.unique(bag, return_inverse=True, return_counts=True)
+    first = np.concatenate([[0], np.cumsum(size)[:-1]])
+    parts = []
     for t, name in enumerate(tasks.names):
-        frame = pd.DataFrame({"bag": bag, "key": conformers[f"key_{name}"].to_numpy(bool), "attention": attention[:, t]})
-        for _, group in frame.groupby("bag"):
-            if group["key"].any() and len(group) > 1:
-                rows.append((name, bool(group["key"].to_numpy()[group["attention"].argmax()]), 1 / len(group)))
-    return pd.DataFrame(rows, columns=["endpoint", "hit", "chance"])
+        key = conformers[f"key_{name}"].to_numpy(bool)
+        top = np.lexsort((-attention[:, t], bag))[first]
+        counted = (np.bincount(bag, key) > 0) & (size > 1)
+        parts.append(pd.DataFrame({"endpoint": name, "hit": key[top][counted], "chance": 1 / size[counted]}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def key_lines(out: Path, tasks: TaskSet) -> list[str]:
@@ -126,7 +128,7 @@ def key_lines(out: Path, tasks: TaskSet) -> list[str]:
     held_out = (bags.split == "leaderboard")[bag]
     lines = ["Is the most attended conformer the one that made the molecule positive (planted, so it is known)?"]
     for title, chosen in (("leaderboard", held_out), ("all molecules", np.ones(len(bag), dtype=bool))):
-        hits = key_hits(conformers[chosen], attention[chosen], bag[chosen], tasks)
+        hits = key_hits(conformers.loc[chosen], attention[chosen], bag[chosen], tasks)
         if hits.empty:
             lines.append(f"  {title}: no positive with more than one conformer")
             continue

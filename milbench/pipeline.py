@@ -19,8 +19,9 @@ from milbench.data.folds import stratified_folds
 from milbench.data.store import load_store, store_tasks
 from milbench.errors import ConfigError, DataError
 from milbench.files import make_folder, read_json, sweep_orphans
+from milbench.flags import gathered
 from milbench.progress import progress
-from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least, gathered, shown
+from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least, shown
 from milbench.runlog import RunFolder
 from milbench.tasks import TaskSet, load_tasks
 from milbench.training.cross_validation import MILCrossValidator

@@ -8,6 +8,7 @@ import tyro
 
 from milbench.columns import Columns
 from milbench.errors import ConfigError
+from milbench.flags import OptionalCount, OptionalPath, OptionalText
 
 SUFFIXES = (".csv", ".parquet", ".smi", ".sdf")
 _NOT_CONTENT = ("source", "out", "processes", "cluster", "cluster_options")
@@ -25,7 +26,7 @@ class PrepareConfig:
     """What is predicted: euos25, or a .toml or .json file that declares endpoints. Without label columns all are missing."""
     id_col: str = "ID"
     """Name of the ID column (in an .sdf a property; the title where there is none)."""
-    smiles_col: str | None = None
+    smiles_col: OptionalText = None
     """Name of the SMILES column; default: curated_SMILES, smiles or SMILES."""
     split_col: str = "split"
     """Name of the split column; absent: everything is `train`."""
@@ -50,7 +51,7 @@ class PrepareConfig:
     nonfinite: Literal["mend", "drop_molecules", "keep"] = "mend"
     """Values that a descriptor cannot give: mend leaves out columns that lack them in over 1 % of the molecules, then the few
     molecules that lack them elsewhere; or drop such molecules, or keep NaN (then train with --impute median). All reported."""
-    like: Path | None = None
+    like: OptionalPath = None
     """A bag store whose descriptor columns are made again, to append to it or to predict with its models."""
     float16: bool = False
     """Store conformer features in half the space; the loss is reported, a column that does not fit is refused."""
@@ -60,7 +61,7 @@ class PrepareConfig:
     """Seed of the conformers; a molecule's own is drawn from it and its InChIKey."""
     shard_size: int = 256
     """Molecules in a piece of work that is finished or not."""
-    processes: int | None = None
+    processes: OptionalCount = None
     """Processes on this machine; default: one a core. The bytes do not depend on it."""
     cluster: Literal["none", "slurm", "local"] = "none"
     """Send the shards to SLURM as an array (or to submitit's local jobs) instead."""

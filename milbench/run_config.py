@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from milbench.columns import Columns
 from milbench.configs import RuntimeConfig
 from milbench.errors import ConfigError
+from milbench.flags import OptionalPath, OptionalText
 
 ARTIFACT_PREFIX = "multimodal_mil_aux_gpu"
 FINAL_FOLDER = "final_best_train_vs_leaderboard"
@@ -77,15 +77,15 @@ class PipelineConfig:
 
     study_dir: Path
     """Folder of the study and everything it writes; run the same command again to go on where it stopped."""
-    labels: Path | None = None
+    labels: OptionalPath = None
     """Labels table (.parquet or .csv): ID, labels, and where you have them SMILES, weights, auxiliaries, split, fold."""
-    feat2d_scaled: Path | None = None
+    feat2d_scaled: OptionalPath = None
     """2D table: ID and numeric columns, one row a molecule. Scaled or not: it is standardised inside each fold."""
-    feat3d_scaled: Path | None = None
+    feat3d_scaled: OptionalPath = None
     """Conformer table: ID, conf_id and numeric columns, one row a conformer."""
-    feat3d_qm_scaled: Path | None = None
+    feat3d_qm_scaled: OptionalPath = None
     """Optional second conformer table, joined on ID and conf_id; rows whose status is not ok are dropped."""
-    store: Path | None = None
+    store: OptionalPath = None
     """A prepared bag store, instead of tables."""
     tasks: str = "euos25"
     """What is predicted: euos25, or a .toml or .json file that declares endpoints."""
@@ -131,15 +131,15 @@ class PipelineConfig:
     """Trials that run before any is pruned."""
     pruner_warmup_steps: int = 8
     """Epochs of every fold in which no trial is pruned."""
-    storage: str | None = None
+    storage: OptionalText = None
     """Optuna storage URL; default: study.db in the study folder."""
-    best_params_json: Path | None = None
+    best_params_json: OptionalPath = None
     """Parameters of the final model; default: the best ones of the study folder. Not read with --run_hpo."""
     leaderboard_split: str = "leaderboard"
     """Split that the final model is scored on, once."""
     monitor: Literal["inner", "leaderboard"] = "inner"
     """What stops the final training: an inner fold of the training split, or (the seed's way, marked so) the leaderboard."""
-    attn_out: Path | None = None
+    attn_out: OptionalPath = None
     """Where the leaderboard's attention goes (.parquet or .csv); default: in the final model's folder."""
     seed: int = 0
     """Seed of everything random."""
@@ -200,24 +200,6 @@ def at_least(flag: str, value: int, least: int) -> None:
     """A ConfigError that names the flag when `value` is less than `least`."""
     if value < least:
         raise ConfigError(flag, got=value, want=f"{least} or more")
-
-
-def gathered(args: Sequence[str], flag: str = "--fix") -> list[str]:
-    """Arguments with all values of a list flag in one place: `--fix a=1 --fix b=2` is `--fix a=1 b=2`."""
-    rest: list[str] = []
-    values: list[str] = []
-    taking = False
-    for arg in args:
-        if arg == flag:
-            taking = True
-        elif arg.startswith(f"{flag}="):
-            values.append(arg.removeprefix(f"{flag}="))
-        elif taking and not arg.startswith("-"):
-            values.append(arg)
-        else:
-            taking = False
-            rest.append(arg)
-    return [*rest, flag, *values] if values else rest
 
 
 def shown(url: str) -> str:

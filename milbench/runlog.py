@@ -55,6 +55,8 @@ class RunFolder:
         """Everything that milbench logs goes to log.txt as long as the context lasts; the status says how it ended."""
         make_folder(self.path)
         handler, logger = _Lines(self.path / "log.txt"), logging.getLogger("milbench")
+        level = logger.level
+        logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         try:
             yield
@@ -70,6 +72,7 @@ class RunFolder:
             raise
         finally:
             logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 def versions() -> dict[str, str]:

@@ -133,7 +133,7 @@ def _sdf_records(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, str]]]:
             name = line[line.find("<") + 1 : line.rfind(">")]
             properties[name] = ""
         elif line.strip():
-            properties[name] = f"{properties[name]}\n{line.rstrip()}".lstrip("\n")
+            properties[name] = "\n".join([*filter(None, [properties.get(name)]), line.rstrip()])
     if any(line.strip() for line in block):  # the last record was not ended
         yield "".join([*block, "$$$$\n"]), properties
 

@@ -1,6 +1,6 @@
 """Finished shards → one bag store, with the report on every row of the input."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ UNITS = {
     "eht_lumo": "eV",
     "eht_gap": "eV",
 }
-_TEXTS = ("ID", "split", "outcome", "reason", "detail", "source", "smiles", "inchikey", "duplicate_of")
+_TEXTS = ("ID", "conf_id", "split", "outcome", "reason", "detail", "source", "smiles", "inchikey", "duplicate_of")
 
 
 def merge(config: PrepareConfig, tasks: TaskSet, work: Work, provenance: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ def _pieces(
         rows = rows.assign(duplicate_of=original[start : start + len(rows)], row=np.arange(start + 1, start + len(rows) + 1))
         n_kept = int((rows["dropped"] == "").sum())
         here = slice(done, done + n_kept)
-        yield _piece(shard, rows, selection.columns, tasks, labels, here), _report(rows)
+        yield _piece(config, tasks, shard, rows, selection.columns, labels.take(here)), _report(rows)
         start, done = start + len(rows), done + n_kept
 
 
@@ -90,37 +90,36 @@ def _originals(selection: Selection) -> np.ndarray:
     return out
 
 
-def _piece(shard: Shard, rows: pd.DataFrame, columns: Columns, tasks: TaskSet, labels: Labels, here: slice) -> Piece:
+def _piece(config: PrepareConfig, tasks: TaskSet, shard: Shard, rows: pd.DataFrame, columns: Columns, labels: Labels) -> Piece:
+    """The molecules of a shard that stay; rows [n] of the shard with their fate, labels of those that stay."""
     kept = rows.loc[rows["dropped"] == ""]
-    stays = (rows["dropped"] == "").to_numpy()[(shard.rows["dropped"] == "").to_numpy()]
+    stays = rows["dropped"].to_numpy(object)[shard.rows["dropped"].to_numpy(object) == ""] == ""
     sizes, atoms = (shard.computed[name].to_numpy() for name in ("conformers", "atoms"))
     conformer_stays = np.repeat(stays, sizes)
-    energies = np.split(shard.energies, np.cumsum(sizes)[:-1]) if len(sizes) else []
-    raw = labels.raw.take(np.arange(here.start, here.stop))
-    molecules = pd.DataFrame({"ID": kept["ID"], "split": labels.split[here], "cv_fold": labels.fold[here]})
+    molecules = pd.DataFrame({"ID": kept["ID"], "split": labels.split, "cv_fold": labels.fold})
     molecules = molecules.assign(smiles=kept["smiles"], inchikey=kept["inchikey"])
-    n = sizes[stays]
-    conformers = {
-        "ID": np.repeat(kept["ID"].to_numpy(object), n),
-        "conf_id": pd.Series([str(i) for size in n for i in range(size)], dtype="str"),
-        "energy": shard.energies[conformer_stays],
-        "relative_energy": _per_molecule(relative_energies, energies)[conformer_stays],
-        "boltzmann_weight": _per_molecule(boltzmann_weights, energies)[conformer_stays],
-    }
+    conformers = pd.DataFrame({"ID": np.repeat(kept["ID"].to_numpy(object), sizes[stays])})
+    conformers["conf_id"] = [str(i) for size in sizes[stays] for i in range(size)]
+    if config.mmff:
+        conformers = conformers.assign(**{k: v[conformer_stays] for k, v in _energies(shard.energies, sizes).items()})
     return Piece(
-        molecules=_texts(molecules.assign(**{name: raw.y[:, t] for t, name in enumerate(tasks.names)})),
-        conformers=_texts(pd.DataFrame(conformers)),
+        molecules=_texts(molecules.assign(**{name: labels.raw.y[:, t] for t, name in enumerate(tasks.names)})),
+        conformers=_texts(conformers),
         x2d=shard.x2d[stays][:, columns[0]],
         xinst=shard.xinst[conformer_stays][:, columns[1]],
-        sizes=n,
-        raw=raw,
+        sizes=sizes[stays],
+        raw=labels.raw,
         positions=shard.positions[np.repeat(stays, sizes * atoms)],
-        atoms=np.repeat(atoms[stays], n),
+        atoms=np.repeat(atoms[stays], sizes[stays]),
     )
 
 
-def _per_molecule(function: Callable[[np.ndarray], np.ndarray], energies: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.zeros(0), *(function(own) for own in energies if len(own))])
+def _energies(energies: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """Energies [r], those above the lowest of their molecule, and Boltzmann weights."""
+    bags = [bag for bag in np.split(energies, np.cumsum(sizes)[:-1]) if len(bag)] if len(energies) else [energies]
+    relative = np.concatenate([relative_energies(bag) for bag in bags])
+    weights = np.concatenate([boltzmann_weights(bag) for bag in bags])
+    return {"energy": energies, "relative_energy": relative, "boltzmann_weight": weights}
 
 
 def _report(rows: pd.DataFrame) -> pd.DataFrame:

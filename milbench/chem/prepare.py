@@ -1,6 +1,7 @@
 """Molecules in, a bag store out: shards computed by processes or by a cluster, resumed after any kill, then put together."""
 
 import itertools
+import logging
 import os
 import queue
 import shutil
@@ -22,6 +23,7 @@ from milbench.prepare_config import PrepareConfig
 from milbench.progress import progress
 from milbench.tasks import load_tasks
 
+log = logging.getLogger(__name__)
 _SHOWN = 12
 
 
@@ -60,6 +62,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _compute(config: PrepareConfig, work: Work) -> None:
     """Compute the shards that are not finished yet, here or on the cluster."""
     todo = work.unfinished
+    log.info("prepare: %d rows in %d shards, %d of them finished before", work.n_rows, work.n_shards, work.n_shards - len(todo))
     finished = max(work.n_rows - len(todo) * config.shard_size, 0) if todo else work.n_rows
     with progress("molecules", work.n_rows, finished) as advance:
         if todo and config.cluster != "none":

@@ -1,7 +1,8 @@
 """What makes two molecules alike: Murcko scaffolds and Morgan fingerprints of standardised molecules."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TypeVar, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from rdkit.Chem import rdFingerprintGenerator, rdMolHash
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from milbench.chem.molecules import Rejected, standardise
+from milbench.progress import progress
 
 BITS = 1024
 """Length of the Morgan fingerprints (radius 2)."""
@@ -77,13 +79,16 @@ def _largest(smiles: str) -> Chem.Mol | None:
         return min(fragments, key=lambda part: (-part.GetNumHeavyAtoms(), Chem.MolToSmiles(part)))
 
 
-def each(function: Callable[[str], T], smiles: Sequence[str], workers: int = 1) -> list[T]:
-    """`function` of every SMILES, in order, over `workers` processes."""
-    if workers < 2 or len(smiles) <= _CHUNK:
-        return _apply(function, smiles)
+def each(function: Callable[[str], T], smiles: Sequence[str], workers: int = 1, title: str = "") -> list[T]:
+    """`function` of every SMILES, in order, over `workers` processes, with a bar on a terminal where it has a `title`."""
     chunks = [smiles[start : start + _CHUNK] for start in range(0, len(smiles), _CHUNK)]
-    parts = cast(list[list[T]], Parallel(n_jobs=workers)(delayed(_apply)(function, chunk) for chunk in chunks))
-    return [value for part in parts for value in part]
+    run = Parallel(n_jobs=workers if len(chunks) > 1 else 1, return_as="generator")
+    values: list[T] = []
+    with progress(title, len(smiles)) if title else nullcontext(lambda done, words: None) as advance:
+        for part in cast(Iterator[list[T]], run(delayed(_apply)(function, chunk) for chunk in chunks)):
+            values += part
+            advance(len(values), "")
+    return values
 
 
 def _apply(function: Callable[[str], T], smiles: Sequence[str]) -> list[T]:

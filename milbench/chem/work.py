@@ -135,6 +135,10 @@ class Labels:
     fold: np.ndarray
     notes: list[str]
 
+    def take(self, rows: slice) -> "Labels":
+        """Those of a stretch of the rows."""
+        return Labels(self.raw.take(np.arange(rows.start, rows.stop)), self.split[rows], self.fold[rows], self.notes)
+
 
 def read_labels(config: PrepareConfig, tasks: TaskSet, work: Work, rows: np.ndarray | None) -> Labels:
     """Labels, weights, auxiliaries, split and fold of the input's `rows` (None: all but empty lines).

@@ -161,7 +161,7 @@ def _instances(
     if len(unique) == len(codes):
         return Instances(ids, conf_ids, features, names)
     report.say(f"{table.source}: {len(codes) - len(unique)} rows repeat an (ID, conf_id); each such group is averaged")
-    mean = pd.DataFrame(features.astype(np.float64)).groupby(codes).mean().to_numpy(np.float32)
+    mean = np.asarray(pd.DataFrame(features.astype(np.float64)).groupby(codes).mean(), dtype=np.float32)
     first = np.unique(codes, return_index=True)[1]
     return Instances(ids[first], conf_ids[first], mean, names)
 

@@ -18,6 +18,8 @@ from milbench.data import doctor_features, doctor_labels, doctor_molecules, doct
 from milbench.data.finding import Finding
 from milbench.data.labelled import SMILES_COLUMNS, Labelled, read_labelled
 from milbench.data.tables import read_table
+from milbench.errors import ConfigError
+from milbench.progress import progress
 from milbench.tasks import TaskSet
 
 EXIT = {"info": 0, "warning": 1, "error": 2}
@@ -85,33 +87,42 @@ class Examination:
 
 def examine(patient: Patient, habits: Habits | None = None) -> Examination:
     """Run every check that the patient's data allow."""
-    habits = habits or Habits()
-    findings = sorted((*patient.known, *_checks(patient, habits)), key=lambda finding: -EXIT[finding.severity])
+    checks = _checks(patient, habits or Habits())
+    findings = list(patient.known)
+    with progress("doctor", len(checks)) as advance:
+        for done, (name, check) in enumerate(checks):
+            advance(done, name)
+            findings += check
+    findings.sort(key=lambda finding: -EXIT[finding.severity])
     return Examination(patient.molecules.source, tuple(findings))
 
 
-def _checks(patient: Patient, habits: Habits) -> Iterator[Finding]:
+def _checks(patient: Patient, habits: Habits) -> list[tuple[str, Iterator[Finding]]]:
+    """What is looked at, and the findings, which are made as they are asked for."""
     molecules, features = patient.molecules, patient.features
-    yield from doctor_labels.label_findings(molecules)
+    checks = [("labels", doctor_labels.label_findings(molecules))]
     groupings = doctor_plates.groupings(molecules, habits.groups, habits.id_block)
-    for grouping in groupings:
-        yield from doctor_plates.plate_findings(molecules, grouping, habits.seed)
+    checks += [(grouping.name, doctor_plates.plate_findings(molecules, grouping, habits.seed)) for grouping in groupings]
     if not groupings:
-        yield doctor_plates.NO_GROUPS
+        checks.append(("plates", iter([doctor_plates.NO_GROUPS])))
     if habits.duplicates:
-        yield from doctor_molecules.duplicate_findings(molecules, habits.workers)
-    if features is None:
-        return
-    yield from doctor_labels.bag_findings(molecules, features.offsets)
-    alone = np.arange(len(molecules) + 1)
-    for name, x, names, offsets in (
-        ("2D", features.x2d, features.names2d, alone),
-        ("instance", features.xinst, features.names_inst, features.offsets),
-    ):
-        columns = doctor_features.survey(x, offsets, molecules.split)
-        yield from doctor_features.column_findings(name, names, columns, in_bags=name == "instance")
-        yield from doctor_features.scaling_findings(name, names, columns)
-        yield from doctor_features.leak_findings(name, names, columns.means, molecules, habits.seed)
+        checks.append(("duplicates", doctor_molecules.duplicate_findings(molecules, habits.workers)))
+    if features is not None:
+        alone = np.arange(len(molecules) + 1)
+        checks.append(("bags", doctor_labels.bag_findings(molecules, features.offsets)))
+        checks.append(("2D columns", _columns("2D", features.x2d, features.names2d, alone, molecules, habits.seed)))
+        instances = features.xinst, features.names_inst, features.offsets
+        checks.append(("instance columns", _columns("instance", *instances, molecules, habits.seed)))
+    return checks
+
+
+def _columns(
+    table: str, x: np.ndarray, names: tuple[str, ...], offsets: np.ndarray, molecules: Labelled, seed: int
+) -> Iterator[Finding]:
+    columns = doctor_features.survey(x, offsets, molecules.split)
+    yield from doctor_features.column_findings(table, names, columns, in_bags=table == "instance")
+    yield from doctor_features.scaling_findings(table, names, columns)
+    yield from doctor_features.leak_findings(table, names, columns.means, molecules, seed)
 
 
 def open_store(folder: str | Path) -> Patient:
@@ -133,9 +144,11 @@ def open_tables(
 ) -> Patient:
     """Tables as a patient: the labels table, and with it the 2D and instance tables where they are given."""
     columns = columns or Columns()
+    if (feat2d is None) != (not instances):
+        raise ConfigError("--feat2d, --instances", "one is given without the other", do="give both, or the labels table alone")
     molecules = read_labelled(labels, tasks, columns)
     overlap = tuple(_overlap(molecules, [path for path in (feat2d, *instances) if path is not None], columns))
-    if feat2d is None or not instances:
+    if feat2d is None:
         return Patient(molecules, None, overlap)
     from milbench.data.assemble import TableOptions, load_tables  # loads torch
 

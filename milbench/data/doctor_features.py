@@ -130,7 +130,7 @@ def _bags(found: Columns, part: np.ndarray, offsets: np.ndarray, first: int) -> 
     if (sizes > 1).any():
         low, high = np.minimum.reduceat(part, starts, axis=0), np.maximum.reduceat(part, starts, axis=0)
         found.varies[:] |= (high > low).any(axis=0)
-    found.means[first + full] = np.add.reduceat(part, starts, axis=0) / sizes[full, None]
+    found.means[first + full] = np.add.reduceat(part, starts, axis=0, dtype=np.float64) / sizes[full, None]
 
 
 def _sums(found: Columns, part: np.ndarray, code: np.ndarray) -> None:

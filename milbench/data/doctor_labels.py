@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from milbench.data.finding import Finding
+from milbench.data.finding import Finding, listed
 from milbench.data.labelled import Labelled
 
 FEW_POSITIVES = 15
@@ -13,6 +13,12 @@ FEW_POSITIVES = 15
 
 def label_findings(molecules: Labelled) -> Iterator[Finding]:
     """Molecules a split, and prevalences and missing labels of every endpoint in the splits that have labels."""
+    names, count = np.unique(molecules.ids.astype(str), return_counts=True)
+    if (count > 1).any():
+        twice = names[count > 1].tolist()
+        what = f"{len(twice):,} IDs stand on more than one row: {listed(twice, 5)}"
+        details = {"ids": twice[:100]}
+        yield Finding("ids", "error", what, "Which row is the molecule's cannot be told.", "Keep one row a molecule.", details)
     known = np.isfinite(molecules.y)
     for split in dict.fromkeys(molecules.split.tolist()):
         rows = molecules.split == split

@@ -65,9 +65,10 @@ def _described(molecules: Labelled, rows: np.ndarray, code: np.ndarray) -> Itera
         yield Finding("duplicates", "warning", what, means, "Drop them from train, or from the other split.", details)
     if "cv_fold" in molecules.table.names:
         fold = molecules.cells("cv_fold")[rows]
-        apart = _several(code[fold != ""], fold[fold != ""])
+        used = ~np.isin(fold.astype(str), ["", "-1"])
+        apart = _several(code[used], fold[used])
         if apart.any():
-            what = f"{len(np.unique(code[fold != ''][apart])):,} molecules are in more than one fold"
+            what = f"{len(np.unique(code[used][apart])):,} molecules are in more than one fold"
             yield Finding("duplicates", "warning", what, "Validation sees training molecules.", "Fold by scaffold or cluster.")
     for t, name in enumerate(molecules.names):
         y = molecules.y[rows, t]

@@ -19,7 +19,7 @@ FAMILY_ERROR = 1e-3
 """Chance that any plate of clean labels is named, over all plates of an endpoint (Bonferroni)."""
 MIN_SIZE, MIN_POSITIVES = 5, 10
 _PRIOR = 10.0  # molecules that a plate's rate is shrunk by
-_FOLDS = 5
+_FOLDS, _BLOCK = 5, 37  # 27 blocks of 37 are 999 draws
 NO_GROUPS = Finding(
     "plates",
     "info",
@@ -77,7 +77,7 @@ def _association(name: str, grouping: Grouping, groups: np.ndarray, y: np.ndarra
     shifted = shifted_groups(code[large], y[large], names)
     severity = "warning" if ap >= LIFT * prevalence else "info"
     what = f"{name}: a predictor that knows only the {grouping.name} has AP {ap:.3f} at a prevalence of {prevalence:.4f}"
-    what += f" ({ap / prevalence:.1f} times); most shifted: {listed(list(shifted))}" if shifted else ""
+    what += f" ({ap / prevalence:.1f} times)" + (f"; most shifted: {listed(list(shifted))}" if shifted else "")
     means = "The label depends on where the molecule lay, through the assay or through chemistry that was plated together."
     do = f"Keep ID and {grouping.name} out of the features, group folds by it, and compare scores with this AP."
     details = {"endpoint": name, "grouping": grouping.name, "ap": ap, "prevalence": prevalence, "largest_by_chance": best}
@@ -85,9 +85,10 @@ def _association(name: str, grouping: Grouping, groups: np.ndarray, y: np.ndarra
 
 
 def plate_only_ap(code: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Out-of-fold AP of the plate's rate as a score, the largest of `DRAWS` with permuted labels, and the prevalence.
+    """Out-of-fold AP of the plate's rate as a score, the largest with permuted labels, and the prevalence.
 
-    code [n] plate, y [n] bool. The rate comes from the plate's molecules in the other folds, shrunk to the overall rate.
+    code [n] plate, y [n] bool. The rate comes from the plate's molecules in the other folds, shrunk to the overall rate. Labels
+    are permuted `DRAWS` times, or until a permutation does as well.
     """
     groups = int(code.max()) + 1
     cell = code * _FOLDS + rng.permutation(len(code)) % _FOLDS
@@ -95,10 +96,14 @@ def plate_only_ap(code: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> 
     used = np.flatnonzero(size)
     total = int(y.sum())
     real = np.bincount(cell[y], minlength=groups * _FOLDS)
-    drawn = rng.multivariate_hypergeometric(size[used], total, size=DRAWS, method="marginals")
     of = used // _FOLDS
-    chance = [_cell_ap(size[used], counts, of) for counts in drawn]
-    return _cell_ap(size[used], real[used], of), max(chance), total / len(y)
+    ap, best = _cell_ap(size[used], real[used], of), 0.0
+    for _ in range(DRAWS // _BLOCK):
+        drawn = rng.multivariate_hypergeometric(size[used], total, size=_BLOCK, method="marginals")
+        best = max(best, *(_cell_ap(size[used], counts, of) for counts in drawn))
+        if best >= ap:
+            break
+    return ap, best, total / len(y)
 
 
 def _cell_ap(size: np.ndarray, positives: np.ndarray, group: np.ndarray) -> float:
@@ -155,7 +160,9 @@ def _about_complete(molecules: Labelled, grouping: Grouping, names: list[str], i
         beyond = stats.binom.sf(here - 1, total, molecule_share) < FAMILY_ERROR
         shifted |= bool(beyond) and here / total >= LIFT * molecule_share
     positives = ", ".join(f"{share:.1%} of {name}'s positives" for name, share in shares.items())
-    what = f"{len(names)} of the {grouping.name} groups lie wholly in train, which usually takes {usual:.0%} of one: "
+    alone = f"are full, while train usually has {usual:.0%} of one"
+    split = f"lie wholly in train, which usually takes {usual:.0%} of one"
+    what = f"{len(names)} of the groups by {grouping.name} {alone if train.all() else split}: "
     what += f"{listed(names, 40)}; they are {molecule_share:.1%} of its molecules and hold {positives or 'few positives'}"
     means = "These groups were set apart when the data were split, and no other split has molecules like theirs."
     do = "Look at what is special about them; score with and without them." if shifted else ""

@@ -11,6 +11,8 @@ import pandas as pd
 
 from milbench.data.euos25 import read_sheet
 from milbench.data.euos25_files import SOURCE, find_sheets
+from milbench.data.scoring import by_molecule
+from milbench.data.tables import Table
 from milbench.errors import DataError
 from milbench.tasks import EUOS25
 
@@ -20,37 +22,29 @@ SUBMISSION = dict(
 """Column of each endpoint in a submission, as in the challenge's leaderboard file."""
 
 
-def submission(predictions: pd.DataFrame, test_ids: np.ndarray, *, with_ids: bool = False) -> pd.DataFrame:
+def submission(predictions: Table, test_ids: np.ndarray, *, with_ids: bool = False) -> pd.DataFrame:
     """The challenge's upload: one row a test molecule in the test file's order, one column an endpoint, probabilities.
 
-    predictions: ID and `pred_<endpoint>` (or `<endpoint>`); test_ids [n]. The challenge reads the columns of its leaderboard
-    file without the ID, so row order is what identifies a molecule; `with_ids` keeps it as first column for your own use.
-    A molecule without a prediction, or one that is no probability, is a DataError.
+    predictions: ID and `pred_<endpoint>` (or `<endpoint>`); test_ids [n]. Row order is what identifies a molecule; `with_ids`
+    keeps the ID as first column for your own use. A molecule without a prediction, with two, or with one that is no probability
+    is a DataError.
     """
-    by_id = predictions.assign(ID=predictions["ID"].astype(str)).drop_duplicates("ID").set_index("ID")
-    rows = by_id.index.get_indexer(pd.Index(test_ids))
+    ids, given = by_molecule(predictions, [(f"pred_{name}", name) for name in SUBMISSION])
+    rows = pd.Index(ids).get_indexer(pd.Index(test_ids))
     if (rows < 0).any():
-        lacking = test_ids[int(np.argmax(rows < 0))]
-        raise DataError(
-            "predictions", f"{int((rows < 0).sum())} test molecules have none", got=f"no ID {lacking}", do="predict them"
-        )
-    out: dict[str, np.ndarray] = {"ID": test_ids} if with_ids else {}
-    for name, column in SUBMISSION.items():
-        given = next((c for c in (f"pred_{name}", name) if c in by_id), None)
-        if given is None:
-            raise DataError("predictions", f"column 'pred_{name}' is missing", do="one column for each endpoint")
-        values = by_id[given].to_numpy(np.float64)[rows]
-        wrong = ~((values >= 0) & (values <= 1))
-        if wrong.any():
-            bad = int(np.argmax(wrong))
-            raise DataError(
-                "predictions", f"ID {test_ids[bad]}", column=given, got=float(values[bad]), want="a probability, 0 to 1"
-            )
-        out[column] = values
-    return pd.DataFrame(out)
+        what = f"{int((rows < 0).sum())} test molecules have no prediction"
+        raise DataError(predictions.source, what, got=f"no ID {test_ids[int(np.argmax(rows < 0))]}", do="predict all of them")
+    values = given[rows]
+    wrong = np.argwhere(~((values >= 0) & (values <= 1)))
+    if len(wrong):
+        row, t = (int(place) for place in wrong[0])
+        column, got = f"pred_{EUOS25.names[t]}", float(values[row, t])
+        raise DataError(predictions.source, f"ID {test_ids[row]}", column=column, got=got, want="a probability, 0 to 1")
+    out = {"ID": test_ids} if with_ids else {}
+    return pd.DataFrame(out | {column: values[:, t] for t, column in enumerate(SUBMISSION.values())})
 
 
-def test_ids_of(folder: str | Path) -> np.ndarray:
+def submission_order(folder: str | Path) -> np.ndarray:
     """The IDs of the challenge's test file [n], as text, in its order: the order of a submission."""
     sheet = find_sheets(folder).test
     if sheet is None:

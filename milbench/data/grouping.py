@@ -82,14 +82,14 @@ def _scaffolds(smiles: np.ndarray | None, plan: FoldPlan) -> list[str]:
         raise _no_rdkit(plan.by)
     from milbench.chem.scaffolds import each, murcko_scaffold
 
-    return each(murcko_scaffold, [] if smiles is None else smiles.tolist(), plan.workers)
+    return each(murcko_scaffold, [] if smiles is None else smiles.tolist(), plan.workers, "scaffolds")
 
 
 def _fingerprints(smiles: np.ndarray, plan: FoldPlan) -> np.ndarray:
     from milbench.chem.scaffolds import each, fingerprint
 
     function: Callable[[str], np.ndarray] = fingerprint
-    return np.stack(each(function, smiles.tolist(), plan.workers))
+    return np.stack(each(function, smiles.tolist(), plan.workers, "fingerprints"))
 
 
 def cluster(prints: np.ndarray, n_clusters: int, seed: int = 0) -> np.ndarray:

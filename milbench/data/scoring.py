@@ -156,11 +156,11 @@ def score_tables(predictions: Table, labels: Table | None, tasks: TaskSet, **opt
     agree. labels: ID and the endpoints' label columns; None takes the `label_<endpoint>` columns beside the predictions, as
     `milbench run` writes them. Labelled molecules without a prediction are left out with a count; `options` as in `score`.
     """
-    ids, p = _molecules(predictions, [(f"pred_{name}", name) for name in tasks.names])
+    ids, p = by_molecule(predictions, [(f"pred_{name}", name) for name in tasks.names])
     truth = predictions if labels is None else labels
     own = [(f"label_{name}",) for name in tasks.names]
     columns = own if labels is None else [(e.label, *other) for e, other in zip(tasks.endpoints, own, strict=True)]
-    labelled, y = _molecules(truth, columns)
+    labelled, y = by_molecule(truth, columns)
     rows = pd.Index(ids).get_indexer(pd.Index(labelled))
     if (rows < 0).all():
         raise DataError(predictions.source, f"shares no ID with {truth.source}", got=ids[0], want=f"IDs like {labelled[0]!r}")
@@ -174,7 +174,7 @@ def score_tables(predictions: Table, labels: Table | None, tasks: TaskSet, **opt
     return replace(scores, left_out=(said,)) if without else scores
 
 
-def _molecules(table: Table, columns: Sequence[tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray]:
+def by_molecule(table: Table, columns: Sequence[tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray]:
     """IDs [n] and the first column there is of each group [n, T]; rows that repeat an ID must agree."""
     ids = table.text("ID")
     chosen = [next((name for name in names if name in table.names), names[0]) for names in columns]

@@ -1,7 +1,6 @@
 """The bag store: a prepared data set as one folder of Parquet tables, .npy arrays and a manifest (spec section 2)."""
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from milbench.files import file_hash, read_array, read_json
 from milbench.tasks import EUOS25, TaskSet
 
 _ARRAYS = ("x2d", "xinst", "offsets")
-_PIECE = 4096
 
 
 def save_store(
@@ -118,8 +116,8 @@ def load_store(folder: str | Path, *, mmap: bool = False, check: bool = False) -
     folder = Path(folder)
     manifest = read_manifest(folder)
     check_files(folder, manifest["files"], hashes=check)
-    molecules = _parquet(folder / "molecules.parquet")
-    conformers = _parquet(folder / "conformers.parquet", ["ID", "conf_id"])
+    molecules = read_parquet(folder / "molecules.parquet")
+    conformers = read_parquet(folder / "conformers.parquet", ["ID", "conf_id"])
     mmap = mmap and bool(len(conformers)) and bool(manifest["features_3d"])  # nothing cannot be mapped
     arrays = {name: torch.from_numpy(read_array(folder / f"{name}.npy", mmap and name != "offsets")) for name in _ARRAYS}
     bags = BagData(
@@ -151,98 +149,9 @@ def check_files(folder: Path, files: dict[str, dict[str, Any]], *, hashes: bool)
             raise DataError(path, "is not the file that was stored (its content has changed)", do="prepare it again")
 
 
-def _parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table of a store; one that cannot be read is a DataError."""
     try:
         return pd.read_parquet(path, columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(path, f"cannot be read ({' '.join(str(error).split())})", do="prepare it again") from error
-
-
-def append_store(store: str | Path, more: str | Path, out: str | Path) -> Path:
-    """Write a new store `out`: the molecules of `store`, then those of `more`; neither is touched.
-
-    Both need the same tasks and feature columns (prepare `more` with --like). An ID in both is a DataError. Auxiliaries
-    that one of them lacks are missing there; coordinates and further columns are kept where both have them.
-    """
-    stores = [_Opened(Path(store)), _Opened(Path(more))]
-    first, second = (opened.bags for opened in stores)
-    for what, one, other in (
-        ("tasks", stores[0].tasks, stores[1].tasks),
-        ("2D features", first.names2d, second.names2d),
-        ("conformer features", first.names_inst, second.names_inst),
-    ):
-        if one != other:
-            raise DataError(more, f"has other {what} than {store}", do=f"prepare it with the same settings and --like {store}")
-    shared = sorted(set(first.ids) & set(second.ids))
-    if shared:
-        raise DataError(more, f"{len(shared)} IDs are in {store} too", got=shared[0], do="leave these molecules out, or rename")
-    aux = tuple(max(getattr(bags.raw, name).shape[1] for bags in (first, second)) for name in ("abs", "fluo"))
-    atoms = [opened.atoms for opened in stores]
-    plan = StorePlan(
-        tasks=stores[0].tasks,
-        names2d=first.names2d,
-        names_inst=first.names_inst,
-        molecules=len(first) + len(second),
-        conformers=len(first.conf_ids) + len(second.conf_ids),
-        aux=(aux[0], aux[1]),
-        atoms=None if atoms[0] is None or atoms[1] is None else len(atoms[0]) + len(atoms[1]),
-        float16=first.xinst.dtype == torch.float16,
-    )
-    about = {
-        "provenance": {"made_by": "append_store", "stores": [opened.manifest["provenance"] for opened in stores]},
-        "notes": [*first.notes, *second.notes, f"{len(second)} molecules of {Path(more).name} appended to {len(first)}"],
-        "units": stores[0].manifest["units"],
-    }
-    kept = [[c for c in one if c in set(other)] for one, other in zip(*(opened.table_columns for opened in stores))]
-    with store_writer(out, plan, about) as writer:
-        for opened in stores:
-            for piece in opened.pieces(plan, kept):
-                writer.add(piece)
-    return Path(out)
-
-
-class _Opened:
-    """A store opened for copying: mapped arrays, tables, coordinates."""
-
-    def __init__(self, folder: Path) -> None:
-        self.manifest = read_manifest(folder)
-        self.bags, self.tasks = load_store(folder, mmap=True)
-        self.tables = [_parquet(folder / f"{name}.parquet") for name in ("molecules", "conformers")]
-        has_atoms = "coordinates.npy" in self.manifest["files"] and len(self.bags.conf_ids) > 0
-        self.atoms = read_array(folder / "coordinates.npy", mmap=True) if has_atoms else None
-        self.atom_offsets = read_array(folder / "coordinate_offsets.npy") if has_atoms else None
-
-    @property
-    def table_columns(self) -> list[list[str]]:
-        return [list(table.columns) for table in self.tables]
-
-    def pieces(self, plan: StorePlan, columns: list[list[str]]) -> Iterator[Piece]:
-        """The store in pieces, with these columns of its tables."""
-        offsets, bags = self.bags.offsets.numpy(), self.bags
-        for start in range(0, len(bags), _PIECE):
-            stop = min(start + _PIECE, len(bags))
-            first, last = int(offsets[start]), int(offsets[stop])
-            piece = Piece(
-                molecules=self.tables[0].iloc[start:stop][columns[0]],
-                conformers=self.tables[1].iloc[first:last][columns[1]],
-                x2d=bags.x2d[start:stop].numpy(),
-                xinst=bags.xinst[first:last].float().numpy(),
-                sizes=np.diff(offsets[start : stop + 1]),
-                raw=_widened(bags.raw.take(np.arange(start, stop)), plan.aux),
-            )
-            yield piece if plan.atoms is None else self._with_positions(piece, first, last)
-
-    def _with_positions(self, piece: Piece, first: int, last: int) -> Piece:
-        assert self.atoms is not None and self.atom_offsets is not None
-        edges = self.atom_offsets[first : last + 1]
-        return dataclasses.replace(piece, positions=self.atoms[edges[0] : edges[-1]], atoms=np.diff(edges))
-
-
-def _widened(raw: RawTargets, aux: tuple[int, int]) -> RawTargets:
-    """The targets with this many auxiliaries: those that are not there are missing."""
-    values = {f.name: getattr(raw, f.name) for f in dataclasses.fields(raw)}
-    for name, width in zip(("abs", "fluo"), aux, strict=True):
-        if values[name].shape[1] != width:
-            values[name] = np.full((len(raw.y), width), np.nan, np.float32)
-            values[f"w_{name}"] = np.zeros((len(raw.y), width), np.float32)
-    return RawTargets(**values)

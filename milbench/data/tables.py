@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
@@ -18,6 +19,9 @@ NO_ERROR = frozenset({"", "0", "false"})
 STATUS_OK = frozenset({"ok", "success", "0", "1", "true"})
 _MISSING = {value.lower() for value in pacsv.ConvertOptions().null_values}
 """What counts as empty in a numeric column, whether or not text stands elsewhere in it."""
+
+pc: Any = pyarrow.compute
+"""Its functions are made at import, where type checkers cannot see them."""
 
 
 @dataclass
@@ -95,13 +99,13 @@ class Table:
         return np.asarray(pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 
     def _parsed(self, column: str, values: pa.Array) -> np.ndarray:
-        texts = values.to_pandas()
-        parsed = pd.to_numeric(texts, errors="coerce")
-        wrong = np.flatnonzero(parsed.isna() & texts.notna() & ~texts.fillna("").str.strip().str.lower().isin(_MISSING))
+        texts: pd.Series = values.to_pandas()
+        parsed = np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=np.float64)
+        wrong = np.flatnonzero(np.isnan(parsed) & texts.notna() & ~texts.fillna("").str.strip().str.lower().isin(_MISSING))
         if wrong.size:
             row = int(wrong[0])
             raise DataError(self.source, row=self.row(row), column=column, got=texts[row], want="a number")
-        return parsed.to_numpy(np.float64)
+        return parsed
 
     def feature_names(self, not_features: frozenset[str]) -> list[str]:
         """The columns that are features; none at all is a DataError."""

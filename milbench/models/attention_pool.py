@@ -1,4 +1,4 @@
-"""Task attention over conformers: one learned query a task, keys never computed, values projected after pooling (spec section 3)."""
+"""Task attention over conformers: one learned query a task, no keys, values projected after pooling (spec section 3)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -45,9 +45,9 @@ class PoolOptions:
 class TaskAttentionPool(nn.Module):
     """Pools the R instances of B molecules into one vector a task: tokens [R, D] -> pooled [B, T, D], alpha [R, T].
 
-    Parameters are laid out as in `torch.nn.MultiheadAttention` (in_proj_weight [3D, D], in_proj_bias [3D], out_proj), so a state dict
-    of one loads. alpha is the mean over heads of the softmax weights, renormalised over the instances; after top-k and pruning it is
-    the share of each instance among those that were pooled. An empty bag is pooled to zeros.
+    Parameters are laid out as in `torch.nn.MultiheadAttention` (in_proj_weight [3D, D], in_proj_bias [3D], out_proj), so a
+    state dict of one loads. alpha is the mean over heads of the softmax weights, renormalised over the instances; after top-k
+    and pruning it is the share of each instance among those that were pooled. An empty bag is pooled to zeros.
     """
 
     def __init__(self, dim: int, n_heads: int, dropout: float, n_tasks: int, **options: Any) -> None:
@@ -133,7 +133,7 @@ class TaskAttentionPool(nn.Module):
     def _attention_output(
         self, normed: Tensor, per_head: Tensor, alpha: Tensor, chosen: Tensor, offsets: Tensor, segment: Tensor
     ) -> Tensor:
-        """The multi-head attention's own output; top-k, pruning and the blend scale every head's weight of an instance alike."""
+        """The multi-head attention's own output; top-k, pruning and the blend scale an instance alike in every head."""
         n, head_dim = len(offsets) - 1, self.dim // self.n_heads
         if chosen is not alpha:
             per_head = per_head * (chosen / alpha.clamp_min(_TINY)).unsqueeze(-1)
@@ -171,6 +171,6 @@ def top_k(alpha: Tensor, offsets: Tensor, segment: Tensor, k: int, strategy: str
 
 
 def prune(alpha: Tensor, offsets: Tensor, segment: Tensor, below: float) -> Tensor:
-    """Drop instances attended less than `below` and renormalise; where none is left, the most attended one stays. alpha [R, T]."""
+    """Drop instances attended less than `below` and renormalise; where none is left the most attended stays. alpha [R, T]."""
     kept = (alpha >= below) | (_rank(alpha, offsets, segment) == 0)
     return renormalised(alpha * kept, segment, len(offsets) - 1)

@@ -14,6 +14,7 @@ from milbench.errors import ConfigError
 
 RESIDUAL_DROPOUT = 0.05
 DROP_PATH = 0.05
+_WORTH_A_GENERATOR = 16_384  # elements from which seeding one pays
 
 
 class Activation(NamedTuple):
@@ -52,12 +53,12 @@ def inner_width(width: int) -> int:
 def keep_mask(shape: tuple[int, ...], p: float, device: torch.device) -> Tensor:
     """1 with probability 1 − p (to 1/65536), otherwise 0: int8 `shape`, which torch multiplies faster than bool.
 
-    On a CPU four 16-bit numbers are cut from each 64-bit one of a generator that torch's own seeds: ten times cheaper than a
+    Large CPU masks cut four 16-bit numbers from each 64-bit one of a generator that torch's own seeds: ten times cheaper than a
     Bernoulli draw for every element.
     """
-    if device.type != "cpu":
-        return (torch.rand(shape, device=device) >= p).to(torch.int8)
     count = math.prod(shape)
+    if device.type != "cpu" or count < _WORTH_A_GENERATOR:
+        return (torch.rand(shape, device=device) >= p).to(torch.int8)
     words = np.random.SFC64(int(torch.empty((), dtype=torch.int64).random_())).random_raw((count + 3) // 4)
     bits = torch.from_numpy(words.view(np.int16)[:count]).view(shape)
     return torch.ge(bits, round(p * 65536) - 32768, out=torch.empty(shape, dtype=torch.int8))
@@ -72,45 +73,47 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x of any shape, the same shape back."""
-        mask = self.mask(tuple(x.shape), x.device)
-        return x if mask is None else x * mask / self.keep
-
-    def mask(self, shape: tuple[int, ...], device: torch.device) -> Tensor | None:
-        """Which elements stay, int8 `shape`; None for all."""
-        return keep_mask(shape, self.p, device) if self.training and self.p else None
-
-    @property
-    def keep(self) -> float:
-        """The probability of an element to stay; what stays is divided by it."""
-        return 1 - self.p if self.training else 1.0
+        if not self.training or self.p == 0:
+            return x
+        return x * keep_mask(tuple(x.shape), self.p, x.device) / (1 - self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
-class ResidualNoise(nn.Module):
-    """The noise on a branch before it is added: dropout, and DropPath, which drops whole rows (all axes but the last index rows)."""
+class Noise(NamedTuple):
+    """One draw of `BlockNoise`: int8 masks (None: ones) of a block's gated units and of its branch, the gains of what stays."""
 
-    def __init__(self, path_rate: float) -> None:
+    inside: Tensor | None = None
+    outside: Tensor | None = None
+    inside_gain: float = 1.0
+    outside_gain: float = 1.0
+
+
+class BlockNoise(nn.Module):
+    """Dropout of the gated units, dropout of the branch, and DropPath, which drops the whole branch of a row."""
+
+    def __init__(self, dropout: float, path_rate: float) -> None:
         super().__init__()
-        self.dropout, self.path = Dropout(RESIDUAL_DROPOUT), Dropout(path_rate)
+        self.dropout, self.path_rate = dropout, path_rate
 
-    def add(self, x: Tensor, branch: Tensor) -> Tensor:
-        """x + mask·branch, [*, D]; multiplying by `scale` is left to whoever makes the branch."""
-        keep = self.dropout.mask(tuple(x.shape), x.device)
-        rows = self.path.mask((*x.shape[:-1], 1), x.device)
-        if keep is None:
-            return x + branch
-        return torch.addcmul(x, branch, keep if rows is None else keep.mul_(rows))
+    def forward(self, x: Tensor, inner: int) -> Noise:
+        """The noise for x [*, D], whose rows have `inner` gated units; none in evaluation."""
+        if not self.training:
+            return Noise()
+        rows = tuple(x.shape[:-1])
+        outside = keep_mask(tuple(x.shape), RESIDUAL_DROPOUT, x.device)
+        if self.path_rate:
+            outside.mul_(keep_mask((*rows, 1), self.path_rate, x.device))
+        inside = keep_mask((*rows, inner), self.dropout, x.device) if self.dropout else None
+        return Noise(inside, outside, 1 / (1 - self.dropout), 1 / ((1 - RESIDUAL_DROPOUT) * (1 - self.path_rate)))
 
-    @property
-    def scale(self) -> float:
-        """What a branch that stays is multiplied by."""
-        return 1 / (self.dropout.keep * self.path.keep)
+    def extra_repr(self) -> str:
+        return f"dropout={self.dropout}, path_rate={self.path_rate}"
 
 
 class GatedWeights(NamedTuple):
-    """Weights of K gated MLPs: w1 [K, D, 2·I], b1 [K, 1, 2·I], w2 [K, I, D], b2 [K, 1, D]; their output is times scale [K, 1, 1]."""
+    """Weights of one block, w1 [D, 2·I], b1 [2·I], w2 [I, D], b2 [D], scale [], or of K: [K, D, 2·I], [K, 1, 2·I], …"""
 
     w1: Tensor
     b1: Tensor
@@ -119,53 +122,67 @@ class GatedWeights(NamedTuple):
     scale: Tensor
 
 
-def gated_mlp(x: Tensor, mask: Tensor | None, weights: GatedWeights, keep: float, activation: Activation) -> Tensor:
-    """scale·(h W2 / keep + b2) with h = act(u)·v·mask, [u | v] = x W1 + b1: x [K, n, D] -> [K, n, D].
-
-    `mask` int8 [K, n, I] (None: ones) is dropout's inside the block, `keep` its 1 − p.
-    """
-    device = x.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        x, weights = x.to(dtype), GatedWeights(*(w.to(dtype) for w in weights))
-    return _GatedMLP.apply(x, mask, activation, keep, *weights)  # type: ignore[no-any-return]
+def gated_residual(x: Tensor, normed: Tensor, weights: GatedWeights, noise: Noise, activation: Activation) -> Tensor:
+    """x + tanh(scale)·drop(drop(act(u)·v) W2 + b2), [u | v] = normed W1 + b1: x, normed [n, D] or [K, n, D] -> the same."""
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        normed, weights = normed.to(dtype), GatedWeights(*(w.to(dtype) for w in weights))
+    return _GatedResidual.apply(x, normed, noise, activation, *weights)  # type: ignore[no-any-return]
 
 
-class _GatedMLP(torch.autograd.Function):
-    """`gated_mlp` with the scales multiplied into W = W2·scale/keep, smaller than the activations they would pass over.
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.addmm(bias, x, weight) if x.dim() == 2 else torch.baddbmm(bias, x, weight)
 
-    With a = act(u)·mask, h = a·v and g the gradient of the output: dh = g Wᵀ, dv = dh·a, du = dh·mask·v·act'(u), from which those of
-    x, W1 and b1 follow as for any linear map; dW = hᵀg, d scale = ⟨dW, W2⟩ / keep + ⟨Σg, b2⟩. Kept are x, [u | v], a and the mask.
+
+def _weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+    """xᵀ·grad in the memory layout of `weight`: a gradient in another one is slow to accumulate."""
+    return x.mT @ grad if weight.is_contiguous() else (grad.mT @ x).mT
+
+
+class _GatedResidual(torch.autograd.Function):
+    """`gated_residual` in few passes over the activations: tanh(scale) and the gains multiply W2 and b2, which are smaller.
+
+    With masks m and M, a = act(u)·m, h = a·v, c = tanh(scale)·outside_gain, W = c·inside_gain·W2: out = x + M·(h W + c·b2).
+    Backward, from g: G = g·M; dh = G Wᵀ; dv = dh·a; du = dh·m·v·act'(u); normed, W1 and b1 as for any linear map; dW = hᵀG;
+    dc = inside_gain·⟨dW, W2⟩ + ⟨ΣG, b2⟩. Kept are normed, [u | v], a, the masks and W.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mask: Tensor | None, activation: Activation, keep: float, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, normed: Tensor, noise: Noise, activation: Activation, *weights: Tensor) -> Tensor:
         w1, b1, w2, b2, scale = weights
-        y = torch.baddbmm(b1, x, w1)
+        y = _affine(normed, w1, b1)
         u, v = y.chunk(2, dim=-1)
         a = activation.forward(u)
-        if mask is not None:
-            a.mul_(mask)
-        ctx.save_for_backward(x, mask, y, a, w1, w2, b2, scale)
-        ctx.activation, ctx.keep = activation, keep
-        return torch.baddbmm(b2 * scale, a * v, w2 * (scale / keep))
+        if noise.inside is not None:
+            a.mul_(noise.inside)
+        c = torch.tanh(scale) * noise.outside_gain
+        w = w2 * (c * noise.inside_gain)
+        branch = _affine(a * v, w, b2 * c)
+        if noise.outside is not None:
+            branch.mul_(noise.outside)
+        ctx.save_for_backward(normed, y, a, noise.inside, noise.outside, w1, b1, w2, b2, w, c)
+        ctx.gains, ctx.activation = (noise.inside_gain, noise.outside_gain), activation
+        return x + branch
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, mask, y, a, w1, w2, b2, scale = ctx.saved_tensors
-        (u, v), d_y, factor = y.chunk(2, dim=-1), torch.empty_like(y), scale / ctx.keep
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        normed, y, a, inside, outside, w1, b1, w2, b2, w, c = ctx.saved_tensors
+        inside_gain, outside_gain = ctx.gains
+        g = grad.to(y.dtype) if outside is None else grad.to(y.dtype) * outside
+        (u, v), d_y = y.chunk(2, dim=-1), torch.empty_like(y)
         d_u, d_v = d_y.chunk(2, dim=-1)
-        d_h = torch.bmm(grad, (w2 * factor).transpose(1, 2))
+        d_h = g @ w.mT
         torch.mul(d_h, a, out=d_v)
-        if mask is not None:
-            d_h.mul_(mask)
+        if inside is not None:
+            d_h.mul_(inside)
         ctx.activation.backward(d_h.mul_(v), u, *ctx.activation.options, grad_input=d_u)
-        d_w, d_b2 = torch.bmm((a * v).transpose(1, 2), grad), grad.sum(1, keepdim=True)
-        d_scale = (d_w * w2).sum((1, 2), keepdim=True).div_(ctx.keep) + (d_b2 * b2).sum(2, keepdim=True)
-        d_x = torch.bmm(d_y, w1.transpose(1, 2)) if ctx.needs_input_grad[0] else None
-        d_w1, d_b1 = torch.bmm(x.transpose(1, 2), d_y), d_y.sum(1, keepdim=True)
-        return d_x, None, None, None, d_w1, d_b1, d_w.mul_(factor), d_b2.mul_(scale), d_scale
+        d_w, d_b = _weight_gradient(a * v, g, w2), g.sum(-2).view(b2.shape)
+        d_c = (d_w * w2).sum((-2, -1)).view(c.shape) * inside_gain + (d_b * b2).sum(-1).view(c.shape)
+        d_scale = d_c * (outside_gain - c * c / outside_gain)
+        d_normed = d_y @ w1.mT if ctx.needs_input_grad[1] else None
+        d_w1, d_b1 = _weight_gradient(normed, d_y, w1), d_y.sum(-2).view(b1.shape)
+        return grad, d_normed, None, None, d_w1, d_b1, d_w.mul_(c * inside_gain), d_b.mul_(c), d_scale
 
 
 def folded(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -186,22 +203,17 @@ class GatedBlock(nn.Module):
         self.fc1 = nn.Linear(width, 2 * inner)
         self.fc2 = nn.Linear(inner, width)
         self.scale = nn.Parameter(torch.tensor(scale))
-        self.dropout, self.noise = Dropout(dropout), ResidualNoise(path_rate)
-        self.activation = activation_fn(activation)
+        self.noise, self.activation = BlockNoise(dropout, path_rate), activation_fn(activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 2:
+            return self(x.flatten(0, -2)).view(x.shape)
         if x.requires_grad:
             normed, w1, b1 = self.norm(x), self.fc1.weight, self.fc1.bias
         else:
             normed, (w1, b1) = F.layer_norm(x, x.shape[-1:], eps=self.norm.eps), folded(self.norm, self.fc1)
-        scale = torch.tanh(self.scale) * self.noise.scale
-        weights = GatedWeights(
-            w1.T[None], b1[None, None], self.fc2.weight.T[None], self.fc2.bias[None, None], scale.view(1, 1, 1)
-        )
-        rows = normed.reshape(1, -1, x.shape[-1])
-        mask = self.dropout.mask((*rows.shape[:2], self.fc2.in_features), x.device)
-        branch = gated_mlp(rows, mask, weights, self.dropout.keep, self.activation)
-        return self.noise.add(x, branch.view(x.shape))
+        weights = GatedWeights(w1.T, b1, self.fc2.weight.T, self.fc2.bias, self.scale)
+        return gated_residual(x, normed, weights, self.noise(x, self.fc2.in_features), self.activation)
 
 
 class ResidualMLP(nn.Module):
@@ -248,9 +260,10 @@ class ResidualMLP(nn.Module):
         return self._through_blocks(torch.addcmul(bias, product - mean * weight.sum(1), inv_std))
 
     def _through_blocks(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, -2)
         for block in self.blocks:
-            x = block(x)
-        return x
+            rows = block(rows)
+        return rows.view(x.shape)
 
 
 class StackedHeads(nn.Module):
@@ -271,20 +284,21 @@ class StackedHeads(nn.Module):
         out_dim: int = 1,
     ) -> None:
         super().__init__()
-        inner = inner_width(in_dim)
-        self.count, self.out_dim = count, out_dim
+        self.count, self.out_dim, self.inner = count, out_dim, inner_width(in_dim)
         self.norm_weight = nn.Parameter(torch.ones(num_layers + 1, count, 1, in_dim))
         self.norm_bias = nn.Parameter(torch.zeros(num_layers + 1, count, 1, in_dim))
-        self.fc1_weight = nn.ParameterList(_linear(count, in_dim, 2 * inner) for _ in range(num_layers))
-        self.fc1_bias = nn.Parameter(torch.zeros(num_layers, count, 1, 2 * inner))
+        self.fc1_weight = nn.ParameterList(_linear(count, in_dim, 2 * self.inner) for _ in range(num_layers))
+        self.fc1_bias = nn.Parameter(torch.zeros(num_layers, count, 1, 2 * self.inner))
         gains = [fc2_gain_non_last] * (num_layers - 1) + [0.0]
-        self.fc2_weight = nn.ParameterList(_linear(count, inner, in_dim, gain) for gain in gains)
+        self.fc2_weight = nn.ParameterList(_linear(count, self.inner, in_dim, gain) for gain in gains)
         self.fc2_bias = nn.Parameter(torch.zeros(num_layers, count, 1, in_dim))
         self.scale = nn.Parameter(torch.full((num_layers, count, 1, 1), 0.1))
         self.out_weight = _linear(count, in_dim, out_dim, gain=0.01)
         self.out_bias = nn.Parameter(torch.zeros(count, 1, out_dim))
-        self.dropout, self.activation = Dropout(dropout), activation_fn(activation)
-        self.noise = nn.ModuleList(ResidualNoise(rate) for rate in torch.linspace(0, stochastic_depth, num_layers).tolist())
+        self.activation = activation_fn(activation)
+        self.noise = nn.ModuleList(
+            BlockNoise(dropout, rate) for rate in torch.linspace(0, stochastic_depth, num_layers).tolist()
+        )
 
     def _norm(self, x: Tensor, i: int) -> Tensor:
         return torch.addcmul(self.norm_bias[i], F.layer_norm(x, x.shape[-1:]), self.norm_weight[i])
@@ -292,17 +306,12 @@ class StackedHeads(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self._norm(x.transpose(0, 1), 0)  # [K, B, D]
         for i, noise in enumerate(self.noise):
-            x = noise.add(x, self._branch(x, i, noise.scale))
+            x = gated_residual(x, self._norm(x, i + 1), self._weights(i), noise(x, self.inner), self.activation)
         out = torch.baddbmm(self.out_bias, x, self.out_weight).transpose(0, 1)  # [B, K, out]
         return out.squeeze(-1) if self.out_dim == 1 else out
 
-    def _branch(self, x: Tensor, i: int, scale: float) -> Tensor:
-        """The i-th block's branch for x [K, B, D], times `scale`."""
-        weights = GatedWeights(
-            self.fc1_weight[i], self.fc1_bias[i], self.fc2_weight[i], self.fc2_bias[i], torch.tanh(self.scale[i]) * scale
-        )
-        mask = self.dropout.mask((*x.shape[:2], weights.w2.shape[1]), x.device)
-        return gated_mlp(self._norm(x, i + 1), mask, weights, self.dropout.keep, self.activation)
+    def _weights(self, i: int) -> GatedWeights:
+        return GatedWeights(self.fc1_weight[i], self.fc1_bias[i], self.fc2_weight[i], self.fc2_bias[i], self.scale[i])
 
 
 def _linear(count: int, fan_in: int, fan_out: int, gain: float | None = None) -> nn.Parameter:

@@ -26,8 +26,8 @@ def segment_softmax(scores: Tensor, offsets: Tensor, segment: Tensor) -> Tensor:
 def segment_pool(alpha: Tensor, values: Tensor, segment: Tensor, n: int) -> Tensor:
     """Σ_i alpha_ti·value_i over each molecule: alpha [R, T], values [R, D], segment [R], sorted -> [n, T, D].
 
-    An embedding bag is exactly this sum, so the [R, T, D] products are never written: bag (t, b) holds the rows of b, weighted by
-    alpha of task t.
+    This sum is torch's embedding bag, which never writes the [R, T, D] products: bag (t, b) holds the rows of molecule b,
+    weighted by task t's alpha.
     """
     (rows, width), n_tasks = values.shape, alpha.shape[1]
     start = torch.searchsorted(segment, torch.arange(n, device=segment.device))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -64,6 +65,8 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
     path = Path(path)
     if not path.is_file():
         raise DataError(path, "no such file")
+    if not is_zipfile(path):  # what torch.save writes; its reader stumbles in many ways over anything else
+        raise DataError(path, "is not a checkpoint, or only half of one", do="train again, or name another file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, UnpicklingError) as error:

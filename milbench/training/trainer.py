@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,12 +70,10 @@ class LightningTrainerFactory:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Lightning answers Ctrl-C with SystemExit and is deaf to the next ones; make it KeyboardInterrupt, and hear them again."""
-    before = signal.getsignal(signal.SIGINT)
+    """Lightning answers Ctrl-C with SystemExit; make it KeyboardInterrupt again."""
     try:
         yield
     except SystemExit as error:
-        signal.signal(signal.SIGINT, before)
         raise KeyboardInterrupt from error
 
 

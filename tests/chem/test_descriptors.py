@@ -26,7 +26,7 @@ DYE = "CN(C)c1ccc(N=Nc2ccc([N+](=O)[O-])cc2)cc1"
 
 @pytest.fixture(scope="module")
 def dye() -> Conformers:
-    return embed(standardise(DYE), ConformerConfig(n=3, prune_rms=0))
+    return embed(standardise(DYE), ConformerConfig(n=3, prune_rms=0, mmff_iterations=20))
 
 
 def read(smiles: str) -> dict[str, float]:
@@ -54,7 +54,7 @@ def test_a_conformer_is_described_alike_in_any_orientation(dye: Conformers, name
     np.testing.assert_allclose(features_3d(turned, sets_3d(name)), features_3d(dye, sets_3d(name)), rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", SETS_3D)
+@pytest.mark.parametrize("name", sorted(set(SETS_3D) - {"energy"}))  # an energy is above the lowest of its bag
 def test_a_conformer_is_described_in_its_bag_as_it_is_alone(dye: Conformers, name: str) -> None:
     bag = features_3d(dye, sets_3d(name))
     for i in range(len(dye)):
@@ -78,6 +78,12 @@ def test_morgan_counts_take_a_size_and_a_radius() -> None:
     (chosen,) = sets_2d("morgan:64:3")
     row = features_2d(Chem.MolFromSmiles("CCCCCC"), [chosen])
     assert row.shape == (64,) and row.max() > 1
+
+
+def test_extended_huckel_puts_the_frontier_orbitals_of_benzene_where_it_should() -> None:
+    benzene = embed(standardise("c1ccccc1"), ConformerConfig(n=1))
+    homo, lumo, gap = features_3d(benzene, sets_3d("eht"))[0]
+    assert homo == pytest.approx(-12.8, abs=0.1) and lumo == pytest.approx(-8.3, abs=0.2) and gap == pytest.approx(lumo - homo)
 
 
 def test_an_unknown_set_is_a_config_error_that_lists_what_there_is() -> None:

@@ -10,7 +10,8 @@ import torch
 from builders import make_bags, make_tasks
 
 from milbench.data.bags import BagData
-from milbench.data.store import append_store, conformer_table, load_store, read_manifest, save_store, store_from_tables
+from milbench.data.store import conformer_table, load_store, read_manifest, save_store, store_from_tables
+from milbench.data.store_append import append_store
 from milbench.errors import DataError
 from milbench.tasks import EUOS25
 
@@ -28,7 +29,7 @@ def stored(folder: Path, prefix: str, n: int, **changes: int) -> BagData:
 
 
 def test_appending_gives_the_molecules_of_both_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("milbench.data.store._PIECE", 7)
+    monkeypatch.setattr("milbench.data.store_append._PIECE", 7)
     one, other = stored(tmp_path / "one", "a", 20), stored(tmp_path / "other", "b", 12)
     append_store(tmp_path / "one", tmp_path / "other", tmp_path / "both")
     both, _ = load_store(tmp_path / "both", check=True)
@@ -98,6 +99,17 @@ def test_half_precision_keeps_an_account_of_what_it_costs(tmp_path: Path) -> Non
     assert loss["max_relative_error"] == pytest.approx((error / bags.xinst.abs())[normal].max().item(), rel=1e-5)
     batch = load_store(tmp_path / "half", mmap=True)[0].gather(torch.tensor([0, 3]))
     assert batch.xinst.dtype == torch.float32
+
+
+def test_appending_halved_stores_keeps_their_account(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        bags = make_bags(20, seed=len(name))
+        ids = np.array([f"{name}{i}" for i in range(20)], dtype=object)
+        save_store(tmp_path / name, dataclasses.replace(bags, ids=ids), EUOS25, provenance={}, float16=True)
+    append_store(tmp_path / "one", tmp_path / "other", tmp_path / "both")
+    losses = [read_manifest(tmp_path / name)["float16"]["max_error_in_sd"] for name in ("one", "other", "both")]
+    assert losses[2] == max(losses[:2]) > 0
+    assert load_store(tmp_path / "both")[0].xinst.dtype == torch.float16
 
 
 def test_a_column_that_half_precision_cannot_hold_is_named(tmp_path: Path) -> None:

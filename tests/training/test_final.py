@@ -1,4 +1,4 @@
-"""The final model: the leaderboard is read once, by the report alone; what is saved predicts what was reported (spec section 8)."""
+"""The final model: the leaderboard is read once, by the report alone; what is saved predicts what was reported (spec 8)."""
 
 import dataclasses
 import json

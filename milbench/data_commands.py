@@ -1,0 +1,223 @@
+"""`milbench import | submit | score | folds | doctor`: what each is asked to do, and doing it: (lines to print, exit status).
+
+Loads neither torch nor RDKit before a command needs them.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from milbench.columns import Columns
+from milbench.errors import ConfigError
+from milbench.flags import OptionalPath
+from milbench.tasks import load_tasks
+
+log = logging.getLogger(__name__)
+Said = tuple[list[str], int]
+"""Lines to print, and the exit status."""
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """The published files of a challenge as one labels table, their quirks named."""
+
+    kind: Annotated[Literal["euos25"], tyro.conf.Positional]
+    """Which challenge: euos25."""
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Folder with the files as published (get them on https://ochem.eu/static/challenge2025.do); extended and leaderboard
+    files are used where they are there."""
+    out: Path
+    """Table to write (.parquet or .csv)."""
+
+
+@dataclass(frozen=True)
+class SubmitConfig:
+    """Predictions in the submission format of a challenge: one row a test molecule, in the order of its test file."""
+
+    kind: Annotated[Literal["euos25"], tyro.conf.Positional]
+    """Which challenge: euos25."""
+    predictions: Annotated[Path, tyro.conf.Positional]
+    """Table with ID and pred_<endpoint>."""
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Folder with the challenge's files."""
+    out: Path
+    """File to write (.csv)."""
+    with_ids: bool = False
+    """Keep the ID as first column, for yourself; the challenge takes none."""
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """ROC-AUC and AP of every endpoint, with bootstrap intervals, for any table of predictions."""
+
+    predictions: Annotated[Path, tyro.conf.Positional]
+    """Table with ID and pred_<endpoint>."""
+    labels: OptionalPath = None
+    """Table with ID and the label columns; default: the label_<endpoint> columns beside the predictions."""
+    tasks: str = "euos25"
+    """What is predicted: euos25, or a .toml or .json file that declares endpoints."""
+    draws: int = 1000
+    """Bootstrap draws."""
+    level: float = 0.95
+    """Coverage of the intervals."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+    json: OptionalPath = None
+    """Write the scores here too."""
+
+
+@dataclass(frozen=True)
+class FoldsConfig:
+    """Folds for cross-validation, as a column cv_fold, with a report of their quality."""
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """Labels table (.parquet, .csv) or bag store."""
+    out: Path
+    """Table to write: the source's columns (of a store: its molecules) and cv_fold."""
+    by: str = "stratified"
+    """stratified (over label patterns), scaffold, cluster (fingerprint k-means), or a column whose values stay together."""
+    folds: int = 5
+    """How many."""
+    min_positives: int = 1
+    """Positives of each endpoint that every fold must have; else folds are refused."""
+    use_splits: tuple[str, ...] = ("train",)
+    """Splits whose molecules get a fold; the others have none."""
+    clusters: int = 0
+    """Clusters of --by cluster; 0: one for 20 molecules, at most 500."""
+    sample: int = 300
+    """Molecules a fold whose nearest training molecule is looked for; 0: none."""
+    tasks: str = "euos25"
+    """What is predicted: euos25, or a .toml or .json file that declares endpoints."""
+    id_col: str = "ID"
+    """Name of the ID column."""
+    split_col: str = "split"
+    """Name of the split column."""
+    fold_col: str = "cv_fold"
+    """Name of the fold column to write."""
+    seed: int = 0
+    """Seed of the folds."""
+    workers: int = 1
+    """Processes for scaffolds and fingerprints."""
+    json: OptionalPath = None
+    """Write the report here too."""
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """A look at the data before training: what was found, what it means, what to do. Exit 0 clean, 1 warnings, 2 errors."""
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """Bag store, or labels table (.parquet, .csv)."""
+    feat2d: OptionalPath = None
+    """2D table that goes with the labels table."""
+    instances: tuple[Path, ...] = ()
+    """Instance tables that go with it."""
+    groups: tuple[str, ...] = ()
+    """Further columns that may betray the label as a plate does (batch, vendor); `plate` is looked at anyway."""
+    id_block: int = 352
+    """Consecutive IDs taken as a plate where there is no plate column."""
+    duplicates: bool = True
+    """Compare molecules by InChIKey."""
+    tasks: str = "euos25"
+    """What is predicted: euos25, or a .toml or .json file that declares endpoints. A store has its own."""
+    id_col: str = "ID"
+    """Name of the ID column."""
+    conf_col: str = "conf_id"
+    """Name of the conformer column."""
+    split_col: str = "split"
+    """Name of the split column."""
+    seed: int = 0
+    """Seed of what is drawn."""
+    workers: int = 1
+    """Processes for InChIKeys."""
+    json: OptionalPath = None
+    """Write the findings here too."""
+
+
+def run_import(config: ImportConfig) -> Said:
+    """Import a challenge's files."""
+    from milbench.data.euos25 import import_euos25
+    from milbench.files import write_table
+
+    imported = import_euos25(config.folder)
+    write_table(config.out, imported.frame)
+    return [*imported.lines(), f"written: {config.out}"], 0
+
+
+def run_submit(config: SubmitConfig) -> Said:
+    """Write a submission."""
+    from milbench.data.euos25_submission import submission, submission_order
+    from milbench.data.tables import read_table
+    from milbench.files import write_table
+
+    if config.out.suffix != ".csv":
+        raise ConfigError("--out", got=str(config.out), want="a .csv file, which the challenge takes")
+    predictions = read_table(config.predictions, ("ID",))
+    table = submission(predictions, submission_order(config.folder), with_ids=config.with_ids)
+    write_table(config.out, table)
+    return [f"written: {config.out}, {len(table):,} rows in the order of the test file: {', '.join(table.columns)}"], 0
+
+
+def run_score(config: ScoreConfig) -> Said:
+    """Score predictions."""
+    from milbench.data.scoring import score_tables
+    from milbench.data.tables import read_table
+    from milbench.files import write_json
+
+    labels = None if config.labels is None else read_table(config.labels, ("ID",))
+    options = {"draws": config.draws, "level": config.level, "seed": config.seed}
+    scores = score_tables(read_table(config.predictions, ("ID",)), labels, load_tasks(config.tasks), **options)
+    if config.json is not None:
+        write_json(config.json, scores.to_dict())
+    return scores.lines(), 0
+
+
+def run_folds(config: FoldsConfig) -> Said:
+    """Make folds and write them."""
+    import numpy as np
+
+    from milbench.data.grouping import FoldPlan, make_folds
+    from milbench.data.labelled import read_labelled
+    from milbench.files import write_json, write_table
+
+    columns = Columns(id=config.id_col, split=config.split_col, fold=config.fold_col)
+    molecules = read_labelled(config.source, load_tasks(config.tasks), columns)
+    used = np.flatnonzero(np.isin(molecules.split, config.use_splits))
+    if not used.size:
+        there = ", ".join(dict.fromkeys(molecules.split.tolist()))
+        raise ConfigError("--use_splits", got=", ".join(config.use_splits), want=f"splits of {config.source}: {there}")
+    log.info("folds: %d molecules by %s", used.size, config.by)
+    plan = FoldPlan(config.by, config.folds, config.seed, config.min_positives, config.clusters, config.sample, config.workers)
+    fold, report = make_folds(molecules.take(used), plan)
+    frame = molecules.table.data.to_pandas()
+    column = np.full(len(frame), -1, dtype=np.int64)
+    column[used] = fold
+    frame[config.fold_col] = column
+    write_table(config.out, frame)
+    if config.json is not None:
+        write_json(config.json, {"by": config.by, "seed": config.seed, "folds": report.table().to_dict("records")})
+    without = f"; {len(frame) - used.size:,} molecules of other splits have none (-1)" if used.size < len(frame) else ""
+    return [*report.lines(), f"written: {config.out}, column {config.fold_col}{without}"], 0
+
+
+def run_doctor(config: DoctorConfig) -> Said:
+    """Examine a store or tables."""
+    from milbench.data.doctor import Habits, examine, open_store, open_tables
+    from milbench.files import write_json
+
+    if config.source.is_dir():
+        if config.feat2d is not None or config.instances:
+            raise ConfigError("--feat2d, --instances", "a bag store has its own features", do="leave them out")
+        patient = open_store(config.source)
+    else:
+        columns = Columns(id=config.id_col, conf=config.conf_col, split=config.split_col)
+        patient = open_tables(config.source, config.feat2d, config.instances, load_tasks(config.tasks), columns)
+    log.info("doctor: %d molecules", len(patient.molecules))
+    habits = Habits(config.groups, config.id_block, config.duplicates, config.seed, config.workers)
+    found = examine(patient, habits)
+    if config.json is not None:
+        write_json(config.json, found.to_dict())
+    return found.lines(), found.status

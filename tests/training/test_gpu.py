@@ -1,0 +1,45 @@
+"""On a CUDA device the same run trains, repeats itself, and gives finite numbers in mixed precision."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from builders import make_bags, make_cv
+from runs import PINS, same_weights
+
+from milbench.configs import HPOConfig, RuntimeConfig
+from milbench.tasks import EUOS25
+from milbench.training.fold import FoldResult, MILFoldTrainer
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+def train(precision: str = "32-true", accelerator: str = "gpu", **runtime: bool) -> FoldResult:
+    config = HPOConfig.from_params(PINS, EUOS25)
+    settings = RuntimeConfig(accelerator=accelerator, precision=precision, **runtime)  # type: ignore[arg-type]
+    return MILFoldTrainer(EUOS25, 4, 4).train(make_cv(make_bags(90)).fold(0), dataclasses.replace(config, runtime=settings))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_a_fold_trains_on_the_device_with_finite_numbers(precision: str) -> None:
+    result = train(precision)
+    assert result.epochs == 4
+    assert np.isfinite(result.val_logits).all()
+    assert all(np.isfinite(epoch.train_loss) for epoch in result.history)
+    assert all(torch.isfinite(value).all() for value in result.model.state_dict().values())
+    assert result.peak_memory_mb > 0
+
+
+def test_the_same_run_on_the_device_twice_gives_the_same_weights() -> None:
+    assert same_weights(train().model.state_dict(), train().model.state_dict())
+
+
+def test_page_locked_batches_change_nothing() -> None:
+    assert same_weights(train().model.state_dict(), train(pin_memory=True).model.state_dict())
+
+
+def test_the_device_starts_from_the_same_model_as_the_processor() -> None:
+    here, there = train(accelerator="cpu"), train()
+    first = abs(here.history[0].train_loss - there.history[0].train_loss)
+    assert first < 0.2 * here.history[0].train_loss  # dropout draws other numbers there
