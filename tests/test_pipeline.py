@@ -214,9 +214,12 @@ def test_legacy_names_in_a_parameter_file_are_understood(tables: SyntheticTables
 
 
 def test_with_the_search_the_studys_own_best_parameters_are_used(tables: SyntheticTables, tmp_path: Path) -> None:
-    write_json(tmp_path / "others.json", {**TINY, "mol_hidden": 32})
+    write_json(tmp_path / "others.json", {**TINY, "weight_decay": 0.5})
     run(config_for(tables, tmp_path / "s", trials=1, max_epochs=1, best_params_json=tmp_path / "others.json"))
-    assert load_checkpoint(tmp_path / "s" / CHECKPOINT).info["params"]["mol_hidden"] == PINS["mol_hidden"]
+    assert (
+        load_checkpoint(tmp_path / "s" / CHECKPOINT).info["params"]["weight_decay"]
+        == finished(tmp_path / "s")[0][2]["weight_decay"]
+    )
 
 
 def test_a_store_and_its_tables_give_the_same_model(whole: Path, tables: SyntheticTables, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class LightningTrainerFactory:
         """A trainer with these callbacks."""
         quiet_lightning()
         deterministic = import_module("torch.utils.deterministic")
-        deterministic.fill_uninitialized_memory = False  # else every torch.empty is filled with NaN first
+        deterministic.fill_uninitialized_memory = False  # else every torch.empty is filled with NaN first  # type: ignore[attr-defined]
         return lightning.Trainer(
             accelerator=self.runtime.accelerator,
             devices=self.runtime.devices,
