@@ -29,6 +29,8 @@ from milbench.run_config import PipelineConfig
 from milbench.runlog import log_to_console
 from milbench.version import __version__
 
+EXTRAS = {"rdkit": "chem", "submitit": "slurm"}
+"""What is installed on request only, and the extra that brings it."""
 ABOUT = "Multi-task MIL on molecules and their conformers."
 
 
@@ -111,6 +113,12 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except MilbenchError as error:
         sys.stderr.write(f"milbench: {error}\n")
+        return 2
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(str(error.name).split(".")[0])
+        if extra is None:
+            raise
+        sys.stderr.write(f"milbench: this needs {error.name}; install it with: pip install 'milbench[{extra}]'\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("milbench: stopped; run the same command again to go on\n")
