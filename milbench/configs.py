@@ -126,7 +126,7 @@ class LossWeightingConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What a trial is scored by (seed 4.5; `min_w` is a setting of the study, spec 6)."""
+    """What a trial is scored by (seed 4.5; `min_w` is a setting of the study)."""
 
     objective_mode: str = hp("macro_plus_min", valid=("macro_plus_min",), help="(1 - min_w) macro AP + min_w worst AP")
     min_w: float = hp(0.3, of=(0.1, 0.6), valid=(0.1, 0.6), searched=False, help="weight of the worst task's AP")

@@ -1,4 +1,4 @@
-"""Losses of spec section 4 (seed section 3), in float32 whatever the autocast."""
+"""The losses (seed section 3), in float32 whatever the autocast."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Honest scores: per-task AP and ROC-AUC, macro and worst, the trial's objective (spec section 6)."""
+"""Honest scores: per-task AP and ROC-AUC, macro and worst, the trial's objective."""
 
 import logging
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The command line: flags and defaults, one line for each mistake, exit statuses, kill and go on (spec section 9)."""
+"""The command line: flags and defaults, one line for each mistake, exit statuses, kill and go on."""
 
 import json
 import logging

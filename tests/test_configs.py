@@ -1,4 +1,4 @@
-"""Hyperparameters: the seed's section 4 as a table, parameter files, pins and legacy names (spec section 7)."""
+"""Hyperparameters: the seed's section 4 as a table, parameter files, pins and legacy names."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""The demo from end to end: it runs, repeats itself, and keeps to its folder (spec section 9)."""
+"""The demo from end to end: it runs, repeats itself, and keeps to its folder."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Losses against the plain formulas of spec section 4."""
+"""Losses against their plain formulas."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Honest scores: NaN where there is nothing to score, never a silent 0 (spec section 6)."""
+"""Honest scores: NaN where there is nothing to score, never a silent 0."""
 
 import logging
 

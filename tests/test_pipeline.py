@@ -1,4 +1,4 @@
-"""Tables in, a tuned and final model out: the whole path, its artifacts, and running it again (spec sections 7 to 9)."""
+"""Tables in, a tuned and final model out: the whole path, its artifacts, and running it again."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Tasks are data: EUOS25 is a preset, and nothing else knows its names (spec section 1)."""
+"""Tasks are data: EUOS25 is a preset, and nothing else knows its names."""
 
 import json
 from pathlib import Path

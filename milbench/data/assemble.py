@@ -1,4 +1,4 @@
-"""Labels, 2D and instance tables joined into one data set, every loss of a row counted (spec section 2)."""
+"""Labels, 2D and instance tables joined into one data set, every loss of a row counted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

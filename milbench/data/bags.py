@@ -1,4 +1,4 @@
-"""Molecules and their bags as contiguous arrays, and a batch of them without padding (spec section 2)."""
+"""Molecules and their bags as contiguous arrays, and a batch of them without padding."""
 
 import dataclasses
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Cross-validation data: `MILCVData.fold(k)` is the only door through which anything is fitted (spec sections 2 and 7)."""
+"""Cross-validation data: `MILCVData.fold(k)` is the only door through which anything is fitted."""
 
 import dataclasses
 import logging

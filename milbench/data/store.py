@@ -1,4 +1,4 @@
-"""The bag store: a prepared data set as one folder of Parquet tables, .npy arrays and a manifest (spec section 2)."""
+"""The bag store: a prepared data set as one folder of Parquet tables, .npy arrays and a manifest."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writes a bag store piece by piece: memory holds one piece, whatever the size of the data (spec section 2)."""
+"""Writes a bag store piece by piece: memory holds one piece, whatever the size of the data."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

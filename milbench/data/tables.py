@@ -1,4 +1,4 @@
-"""One table from a file: identifiers as text, features as float32, the exact place of whatever is wrong (spec section 2)."""
+"""One table from a file: identifiers as text, features as float32, the exact place of whatever is wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

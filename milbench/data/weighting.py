@@ -1,4 +1,4 @@
-"""Class imbalance turned into weights: pure functions of a fold's statistics and the configuration (spec 4, seed 4.3)."""
+"""Class imbalance turned into weights: pure functions of a fold's statistics and the configuration (seed 4.3)."""
 
 from dataclasses import dataclass
 

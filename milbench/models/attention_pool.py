@@ -1,4 +1,4 @@
-"""Task attention over conformers: one learned query a task, no keys, values projected after pooling (spec section 3)."""
+"""Task attention over conformers: one learned query a task, no keys, values projected after pooling."""
 
 from dataclasses import dataclass
 from typing import Any

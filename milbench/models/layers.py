@@ -1,4 +1,4 @@
-"""Residual gated MLPs: the V3 embedder block, the stack of heads, and the noise that trains them (spec section 3)."""
+"""Residual gated MLPs: the V3 embedder block, the stack of heads, and the noise that trains them."""
 
 import math
 from collections.abc import Callable

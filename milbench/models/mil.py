@@ -1,4 +1,4 @@
-"""`MILTaskAttnMixerWithAux`: 2D and conformers to per-task logits, auxiliaries and attention (spec section 3, seed 2.1)."""
+"""`MILTaskAttnMixerWithAux`: 2D and conformers to per-task logits, auxiliaries and attention (seed 2.1)."""
 
 from dataclasses import dataclass, fields
 

@@ -1,4 +1,4 @@
-"""The final model: best parameters, trained on the training split, the leaderboard reported once (spec section 8)."""
+"""The final model: best parameters, trained on the training split, the leaderboard reported once."""
 
 import dataclasses
 import logging

@@ -1,4 +1,4 @@
-"""Pruning of a cross-validated trial: fold by fold, epoch by epoch (spec section 7, seed 4.6)."""
+"""Pruning of a cross-validated trial: fold by fold, epoch by epoch (seed 4.6)."""
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner, PercentilePruner

@@ -1,4 +1,4 @@
-"""The life of a study: opened or joined, run to its budget, its artifacts written (seed 1.2, spec section 7)."""
+"""The life of a study: opened or joined, run to its budget, its artifacts written (seed 1.2)."""
 
 import contextlib
 import logging

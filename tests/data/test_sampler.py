@@ -1,4 +1,4 @@
-"""Balanced batches: the seed's steps 1-7, reproducible and resumable (spec section 5)."""
+"""Balanced batches: the seed's steps 1-7, reproducible and resumable."""
 
 import dataclasses
 

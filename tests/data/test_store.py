@@ -1,4 +1,4 @@
-"""A bag store is whole or not there, and comes back bit for bit (spec section 2)."""
+"""A bag store is whole or not there, and comes back bit for bit."""
 
 import dataclasses
 import json

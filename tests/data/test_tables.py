@@ -1,4 +1,4 @@
-"""Tables to bags: identifiers as text, every loss counted, every mistake named by file, row and column (spec section 2)."""
+"""Tables to bags: identifiers as text, every loss counted, every mistake named by file, row and column."""
 
 from collections.abc import Callable
 from pathlib import Path

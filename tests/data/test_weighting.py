@@ -1,4 +1,4 @@
-"""Weights from a fold's counts: the formulas of spec section 4 with worked numbers."""
+"""Weights from a fold's counts: the formulas of seed section 4.3 with worked numbers."""
 
 import dataclasses
 

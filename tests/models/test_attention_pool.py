@@ -1,4 +1,4 @@
-"""TaskAttentionPool against a plain per-molecule reference, for every combination of its options (spec section 3)."""
+"""TaskAttentionPool against a plain per-molecule reference, for every combination of its options."""
 
 from dataclasses import replace
 from functools import cache

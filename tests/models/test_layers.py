@@ -1,4 +1,4 @@
-"""The V3 blocks and the stacked heads: every fact of spec section 3."""
+"""The V3 blocks and the stacked heads: every fact of seed section 2.2."""
 
 import pytest
 import torch

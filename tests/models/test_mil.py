@@ -1,4 +1,4 @@
-"""The whole model: the seed's flow for any T, its loss, and what it does with the corner cases (spec sections 3 and 4)."""
+"""The whole model: the seed's flow for any T, its loss, and what it does with the corner cases."""
 
 import dataclasses
 import json

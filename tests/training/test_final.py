@@ -1,4 +1,4 @@
-"""The final model: the leaderboard is read once, by the report alone; what is saved predicts what was reported (spec 8)."""
+"""The final model: the leaderboard is read once, by the report alone; what is saved predicts what was reported."""
 
 import dataclasses
 import json

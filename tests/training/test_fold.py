@@ -1,4 +1,4 @@
-"""One fold trained: its best epoch is what counts, and the same run gives the same weights (spec section 7)."""
+"""One fold trained: its best epoch is what counts, and the same run gives the same weights."""
 
 import dataclasses
 import signal

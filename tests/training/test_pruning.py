@@ -1,4 +1,4 @@
-"""Pruning sees every fold: scripted curves through the real hook, the real pruner and an Optuna study (spec section 7)."""
+"""Pruning sees every fold: scripted curves through the real hook, the real pruner and an Optuna study."""
 
 import warnings
 from collections.abc import Iterator
@@ -135,13 +135,13 @@ def synthetic_curves(seed: int, trials: int, folds: int = 3, epochs: int = 60, p
 
 @pytest.mark.slow
 def test_the_share_that_is_pruned_is_what_the_documentation_says() -> None:
-    """Mean of 8 studies of 50 trials, startup 10, warm-up 8 (ARCHITECTURE.md): 0.61, 0.74, 0.78 of the trials."""
+    """Mean of 8 studies of 50 trials, startup 10, warm-up 8 (ARCHITECTURE.md): 0.64, 0.73, 0.79 of the trials."""
     kinds = {"ours": PrunerConfig(), "median": PrunerConfig("median"), "literal": PrunerConfig(percentile=75)}
     share = {}
     for name, config in kinds.items():
         studies = [run(synthetic_curves(seed, 50), config, epochs=60) for seed in range(8)]
         share[name] = np.mean([trial.state == TrialState.PRUNED for trials in studies for trial in trials])
-    assert share["ours"] == pytest.approx(0.61, abs=0.06)
-    assert share["median"] == pytest.approx(0.74, abs=0.06)
-    assert share["literal"] == pytest.approx(0.78, abs=0.06)
+    assert share["ours"] == pytest.approx(0.64, abs=0.05)
+    assert share["median"] == pytest.approx(0.73, abs=0.05)
+    assert share["literal"] == pytest.approx(0.79, abs=0.05)
     assert share["ours"] < share["median"] < share["literal"]

@@ -1,4 +1,4 @@
-"""The life of a study: what it records, how it resumes, what it refuses, how it fails (spec section 7)."""
+"""The life of a study: what it records, how it resumes, what it refuses, how it fails."""
 
 import dataclasses
 import json
