@@ -101,6 +101,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     `milbench doctor` ends with 1 where it warns and 2 where it found an error.
     """
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # read when torch loads: a waiting thread soon leaves its core to others
     given, status = gathered(sys.argv[1:] if args is None else args), 0
     try:
         if given in (["--version"], ["-V"]):
