@@ -143,6 +143,7 @@ def run_import(config: ImportConfig) -> Said:
     from milbench.files import write_table
 
     imported = import_euos25(config.folder)
+    imported.frame.attrs["notes"] = list(imported.notes)  # travels inside a Parquet file, for the doctor
     write_table(config.out, imported.frame)
     return [*imported.lines(), f"written: {config.out}"], 0
 

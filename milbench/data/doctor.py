@@ -5,6 +5,7 @@ there with their reasons; those of statistical checks are set so that clean data
 in a hundred.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from milbench.columns import Columns
 from milbench.data import doctor_features, doctor_labels, doctor_molecules, doctor_plates
@@ -148,6 +150,7 @@ def open_tables(
         raise ConfigError("--feat2d, --instances", "one is given without the other", do="give both, or the labels table alone")
     molecules = read_labelled(labels, tasks, columns)
     overlap = tuple(_overlap(molecules, [path for path in (feat2d, *instances) if path is not None], columns))
+    overlap = (*_origin(Path(labels)), *overlap)
     if feat2d is None:
         return Patient(molecules, None, overlap)
     from milbench.data.assemble import TableOptions, load_tables  # loads torch
@@ -157,6 +160,17 @@ def open_tables(
     kept = molecules.take(pd.Index(molecules.ids).get_indexer(pd.Index(bags.ids)))
     features = Features(bags.x2d.numpy(), bags.names2d, bags.xinst.numpy(), bags.names_inst, bags.offsets.numpy())
     return Patient(kept, features, (*overlap, *_notes(bags.notes)))
+
+
+def _origin(labels: Path) -> tuple[Finding, ...]:
+    """What `milbench import` found in the published files, which it leaves in the Parquet file that it writes."""
+    if labels.suffix != ".parquet":
+        return ()
+    stored = (pq.read_schema(labels).metadata or {}).get(b"PANDAS_ATTRS", b"{}")
+    notes = json.loads(stored).get("notes", [])
+    means = "The table was imported from published files; this is what was odd or noteworthy in them."
+    what = "; ".join(notes)
+    return (Finding("import", "info", what, means, "Check that each is meant.", {"notes": notes}),) if notes else ()
 
 
 def _notes(notes: Sequence[str]) -> tuple[Finding, ...]:

@@ -283,3 +283,14 @@ def test_the_eight_plates_of_euos25_are_named_with_and_without_test_molecules_an
     (t450,) = [f for f in plates if f.details.get("endpoint") == "Transmittance_450"]
     assert set(EIGHT) - {"66"} <= set(t450.details["shifted"])  # plate 66 has one positive: it is shifted at 340 nm
     assert t450.details["ap"] > 5 * t450.details["prevalence"]
+
+
+def test_what_the_import_found_odd_travels_in_its_table_to_the_doctor(tmp_path):
+    frame = pd.DataFrame({"ID": ["a", "b"], **{name: [0, 1] for name in EUOS25.names}})
+    frame.attrs["notes"] = ["quirk: one file calls the identifier 'N'"]
+    frame.to_parquet(tmp_path / "with.parquet")
+    frame.attrs.clear()
+    frame.to_parquet(tmp_path / "without.parquet")
+    with_notes, without = (open_tables(tmp_path / f"{name}.parquet", None, [], EUOS25) for name in ("with", "without"))
+    assert [finding.what for finding in with_notes.known] == ["quirk: one file calls the identifier 'N'"]
+    assert not without.known
