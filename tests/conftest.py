@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from builders import batch_of, make_bags
 from hypothesis import HealthCheck, settings
 
+from builders import batch_of, make_bags
 from milbench.data.bags import BagBatch, BagData
 
 torch.set_num_threads(1)

@@ -10,9 +10,9 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from builders import TINY, make_cv
 from optuna.trial import FrozenTrial, TrialState
 
+from builders import TINY, make_cv
 from milbench.data.cv import FoldData, MILCVData
 from milbench.metrics import Metrics
 from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER, CVRunConfig, PipelineConfig

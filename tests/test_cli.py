@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
-from runs import BEST_PARAMS, FIX, arguments, best_params, config_for, finished, same_weights, trials_of, weights
 
 from milbench import __version__
 from milbench.cli import main
@@ -27,6 +26,7 @@ from milbench.flags import gathered
 from milbench.run_config import PipelineConfig
 from milbench.tasks import EUOS25
 from milbench.testing import SyntheticTables, make_tables
+from runs import BEST_PARAMS, FIX, arguments, best_params, config_for, finished, same_weights, trials_of, weights
 
 PARAMS = {name: json.loads(value) for name, value in (text.split("=") for text in FIX)}
 

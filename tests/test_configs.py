@@ -5,10 +5,10 @@ from typing import Any
 
 import optuna
 import pytest
-from builders import make_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import make_tasks
 from milbench.configs import (
     HPOConfig,
     RuntimeConfig,

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
-from runs import finished
 
 from milbench.demo import key_hits, run_demo
 from milbench.errors import ConfigError, DataError
 from milbench.tasks import EUOS25, Endpoint, TaskSet
+from runs import finished
 
 ONE = TaskSet("one", (Endpoint("glow"),))
 

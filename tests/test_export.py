@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import make_bags, make_cv, make_model
 
+from builders import make_bags, make_cv, make_model
 from milbench.export import attention_table, prediction_table
 from milbench.tasks import EUOS25
 from milbench.training.trainer import ModelEvaluator

@@ -4,11 +4,11 @@ import logging
 
 import numpy as np
 import pytest
-from builders import make_tasks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from builders import make_tasks
 from milbench.errors import StudyError
 from milbench.metrics import Metrics, evaluate, fold_score, trial_value, warn_undefined
 from milbench.tasks import EUOS25, Endpoint, TaskSet

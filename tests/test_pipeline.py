@@ -10,7 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from builders import TINY, make_tasks
+from milbench.configs import HPOConfig
+from milbench.data.assemble import load_tables
+from milbench.data.store import save_store
+from milbench.errors import ConfigError, DataError, MilbenchError, StudyError
+from milbench.files import write_json
+from milbench.metrics import evaluate
+from milbench.pipeline import MILPipelineOrchestrator, PipelineConfigFactory
+from milbench.run_config import FINAL_FOLDER, PipelineConfig
+from milbench.tasks import EUOS25, TaskSet
+from milbench.testing import SyntheticTables, make_tables
+from milbench.training.checkpoint import load_checkpoint
 from runs import (
     BEST_PARAMS,
     CHECKPOINT,
@@ -23,18 +35,6 @@ from runs import (
     trials_of,
     weights,
 )
-
-from milbench.configs import HPOConfig
-from milbench.data.assemble import load_tables
-from milbench.data.store import save_store
-from milbench.errors import ConfigError, DataError, MilbenchError, StudyError
-from milbench.files import write_json
-from milbench.metrics import evaluate
-from milbench.pipeline import MILPipelineOrchestrator, PipelineConfigFactory
-from milbench.run_config import FINAL_FOLDER, PipelineConfig
-from milbench.tasks import EUOS25, TaskSet
-from milbench.testing import SyntheticTables, make_tables
-from milbench.training.checkpoint import load_checkpoint
 
 
 def run(config: PipelineConfig) -> dict[str, Any]:

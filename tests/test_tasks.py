@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from builders import make_tasks
 
 import milbench
+from builders import make_tasks
 from milbench.errors import ConfigError, DataError, MilbenchError
 from milbench.tasks import EUOS25, AuxTarget, Endpoint, TaskSet, load_tasks
 

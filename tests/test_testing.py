@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import make_tasks, tiny_config
 
+from builders import make_tasks, tiny_config
 from milbench import testing
 from milbench.data.assemble import load_tables
 from milbench.data.cv import MILCVData

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from builders import make_bags, make_cv, tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import make_bags, make_cv, tiny_config
 from milbench.data.bags import BagData, make_batch
 from milbench.errors import DataError
 

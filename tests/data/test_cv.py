@@ -6,8 +6,8 @@ import logging
 import numpy as np
 import pytest
 import torch
-from builders import make_bags, make_cv, tiny_config
 
+from builders import make_bags, make_cv, tiny_config
 from milbench.data.bags import BagData
 from milbench.data.cv import MILCVData
 from milbench.errors import ConfigError, DataError

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from builders import make_bags
 
+from builders import make_bags
 from milbench.columns import Columns
 from milbench.data.doctor import Examination, Features, Habits, Patient, examine, open_tables
 from milbench.data.doctor_features import survey

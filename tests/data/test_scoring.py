@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from builders import make_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from builders import make_tasks
 from milbench.data.scoring import score, score_tables
 from milbench.data.tables import from_frame
 from milbench.data_commands import ScoreConfig, run_score

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import make_bags, make_tasks
 
+from builders import make_bags, make_tasks
 from milbench.data import store_writer
 from milbench.data.bags import BagData
 from milbench.data.store import conformer_table, load_store, read_manifest, save_store

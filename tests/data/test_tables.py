@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import make_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import make_tasks
 from milbench.columns import Columns
 from milbench.data.assemble import TableOptions, load_tables
 from milbench.data.bags import BagData

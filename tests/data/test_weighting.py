@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from builders import make_bags, make_cv, make_tasks, tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import make_bags, make_cv, make_tasks, tiny_config
 from milbench.configs import HPOConfig, LossWeightingConfig
 from milbench.data.statistics import FoldStats, Scaler, label_statistics
 from milbench.data.targets import bitmasks

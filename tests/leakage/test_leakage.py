@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import make_bags, make_cv, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders import make_bags, make_cv, tiny_config
 from milbench.data.bags import BagData
 from milbench.data.cv import MILCVData
 from milbench.data.targets import bitmasks

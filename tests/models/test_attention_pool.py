@@ -7,9 +7,9 @@ from itertools import pairwise, product
 import pytest
 import torch
 import torch.nn.functional as F
-from builders import batch_of, make_bags, make_model, stir
 from torch import Tensor
 
+from builders import batch_of, make_bags, make_model, stir
 from milbench.errors import ConfigError
 from milbench.models.attention_pool import TaskAttentionPool
 from milbench.models.segments import unpack

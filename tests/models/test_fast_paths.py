@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from builders import stir
 from torch import Tensor, nn
 
+from builders import stir
 from milbench.configs import ACTIVATIONS
 from milbench.models.layers import (
     GatedBlock,

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from builders import stir
 from torch import Tensor
 
+from builders import stir
 from milbench.configs import ACTIVATIONS
 from milbench.errors import ConfigError
 from milbench.models.layers import GatedBlock, ResidualMLP, StackedHeads, inner_width

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 import torch
-from builders import batch_of, make_bags, make_cv, make_model, make_tasks, tiny_config
 from torch import Tensor
 
+from builders import batch_of, make_bags, make_cv, make_model, make_tasks, tiny_config
 from milbench.configs import HPOConfig, MILModelConfig
 from milbench.data.bags import BagBatch, BagData
 from milbench.errors import ConfigError

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders import make_bags
-from runs import PINS, same_weights
 
+from builders import make_bags
 from milbench.configs import HPOConfig, RuntimeConfig
 from milbench.data.bags import BagData
 from milbench.data.folds import stratified_folds
@@ -23,6 +22,7 @@ from milbench.tasks import EUOS25
 from milbench.training.checkpoint import load_checkpoint
 from milbench.training.final import MILFinalData, MILFinalTrainer
 from milbench.training.fold import Epoch
+from runs import PINS, same_weights
 
 CPU = RuntimeConfig(accelerator="cpu")
 CONFIG = HPOConfig.from_params(PINS, EUOS25, runtime=CPU)

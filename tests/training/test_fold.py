@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import make_bags, make_cv, tiny_config
-from runs import PINS, alter_step, each_fold, same_weights
 from torch import Tensor
 
+from builders import make_bags, make_cv, tiny_config
 from milbench.configs import HPOConfig, RuntimeConfig
 from milbench.data.assemble import load_tables
 from milbench.data.bags import BagBatch
@@ -25,6 +24,7 @@ from milbench.tasks import EUOS25
 from milbench.testing import make_tables
 from milbench.training.fold import Epoch, FoldResult, MILFoldTrainer, probabilities
 from milbench.training.trainer import ModelEvaluator, interruptible
+from runs import PINS, alter_step, each_fold, same_weights
 
 CONFIG = HPOConfig.from_params(PINS, EUOS25, runtime=RuntimeConfig(accelerator="cpu"))
 

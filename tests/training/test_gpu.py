@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from builders import make_bags, make_cv
-from runs import PINS, same_weights
 
+from builders import make_bags, make_cv
 from milbench.configs import HPOConfig, RuntimeConfig
 from milbench.tasks import EUOS25
 from milbench.training.fold import FoldResult, MILFoldTrainer
+from runs import PINS, same_weights
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

@@ -8,11 +8,11 @@ import optuna
 import pytest
 from optuna.pruners import BasePruner, PercentilePruner
 from optuna.trial import FrozenTrial, TrialState
-from runs import Curves, cv_run, level, scripted, small_cv
 
 from milbench.run_config import PrunerConfig
 from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.pruning import build_pruner, step_of
+from runs import Curves, cv_run, level, scripted, small_cv
 
 EPOCHS = 6
 FAST = PrunerConfig(startup_trials=4, warmup_steps=2)

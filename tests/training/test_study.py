@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 import torch
 from optuna.trial import TrialState
-from runs import BEST_PARAMS, PINS, best_params, cv_run, finished, level, scripted, small_cv, trials_of
 
 from milbench.configs import HPOConfig
 from milbench.data.bags import BagBatch
@@ -27,6 +26,7 @@ from milbench.tasks import EUOS25
 from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.fold import Epoch
 from milbench.training.study import MILStudyRunner
+from runs import BEST_PARAMS, PINS, best_params, cv_run, finished, level, scripted, small_cv, trials_of
 
 
 @pytest.fixture(autouse=True)
