@@ -5,7 +5,7 @@ them.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -233,23 +233,41 @@ def _modern(params: Mapping[str, Any], tasks: TaskSet) -> dict[str, Any]:
 
 def checked_pins(pins: Mapping[str, Any], tasks: TaskSet) -> dict[str, Any]:
     """Pinned parameters (`--fix NAME=VALUE`, text or values) as values; unknown or impossible ones are ConfigErrors."""
-    known = parameters(tasks)
-    for name in pins:
-        if name not in known:
-            raise ConfigError(f"--fix {name}", "unknown parameter", do=did_you_mean(name, known) or "see `milbench params`")
+    known = _known(pins, "--fix", tasks)
     return {name: known[name].checked(known[name].parsed(value), f"--fix {name}") for name, value in pins.items()}
 
 
+def checked_ranges(ranges: Mapping[str, str], tasks: TaskSet) -> dict[str, Param]:
+    """Parameters searched over another range than their own (`--range NAME=LOW:HIGH` or `NAME=a,b`); wrong: ConfigError."""
+    known = _known(ranges, "--range", tasks)
+    changed = {name: known[name].over(text, f"--range {name}") for name, text in ranges.items()}
+    return {name: param for name, param in changed.items() if param != known[name]}
+
+
+def _known(names: Iterable[str], flag: str, tasks: TaskSet) -> dict[str, Param]:
+    known = parameters(tasks)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{flag} {name}", "unknown parameter", do=did_you_mean(name, known) or "see `milbench params`")
+    return known
+
+
 def search_space(
-    trial: Any, tasks: TaskSet = EUOS25, *, fixed: Mapping[str, Any] | None = None, search_min_w: bool = False
+    trial: Any,
+    tasks: TaskSet = EUOS25,
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    ranges: Mapping[str, Param] | None = None,
+    search_min_w: bool = False,
 ) -> dict[str, Any]:
     """Ask an Optuna trial for every searched parameter (seed 4.1-4.5); `fixed` ones keep their value.
 
-    Returns the flat dict that `HPOConfig.from_params` takes. `search_min_w` restores the seed's literal search of min_w.
+    Returns the flat dict that `HPOConfig.from_params` takes. `ranges` (see `checked_ranges`) replace a parameter's own;
+    `search_min_w` restores the seed's literal search of min_w.
     """
     fixed = dict(fixed or {})
     out: dict[str, Any] = {}
-    for name, param in parameters(tasks).items():
+    for name, param in (parameters(tasks) | dict(ranges or {})).items():
         if name in fixed:
             out[name] = fixed[name]
         elif param.is_searched or (name == "min_w" and search_min_w):
@@ -258,14 +276,24 @@ def search_space(
     return out
 
 
-def check_search_space(tasks: TaskSet, fixed: Mapping[str, Any]) -> None:
-    """Every width and head count that the search may pair must fit; told before the first trial."""
-    known = parameters(tasks)
-    widths = [fixed["inst_hidden"]] if "inst_hidden" in fixed else known["inst_hidden"].choices
-    heads = [fixed["attn_heads"]] if "attn_heads" in fixed else known["attn_heads"].choices
+def check_search_space(tasks: TaskSet, fixed: Mapping[str, Any], ranges: Mapping[str, Param] | None = None) -> None:
+    """No parameter is both pinned and searched, and every width and head count that the search may pair must fit."""
+    ranges = ranges or {}
+    both = sorted(set(fixed) & set(ranges))
+    if both:
+        raise ConfigError(f"--range {both[0]}", f"is pinned by --fix {both[0]}={fixed[both[0]]}", do="leave out one of the two")
+    known = parameters(tasks) | dict(ranges)
+    widths, heads = (
+        [fixed[name]] if name in fixed else known[name].choices or _whole(known[name]) for name in ("inst_hidden", "attn_heads")
+    )
     for width in widths:
         for count in heads:
             check_heads(width, count, "search space")
+
+
+def _whole(param: Param) -> Sequence[int]:
+    """Every whole number in the range."""
+    return range(int(param.low or 0), int(param.high or 0) + 1)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,27 @@ class Param:
             return ", ".join(map(str, self.choices))
         return "" if self.low is None else f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
 
+    @property
+    def range_flag(self) -> str:
+        """The search range as `--range` takes it: 'lr=8e-05:0.0008' or 'batch_size=128,256'."""
+        return f"{self.name}={','.join(map(str, self.choices)) if self.choices else f'{self.low}:{self.high}'}"
+
+    def over(self, text: str, where: object) -> "Param":
+        """This parameter searched over 'LOW:HIGH' or 'a,b,…' instead, within what is valid; anything else is a ConfigError."""
+        low, colon, high = text.partition(":")
+        if not colon:
+            choices = tuple(dict.fromkeys(self.checked(self.parsed(part.strip()), where) for part in text.split(",")))
+            if len(choices) < 2:
+                raise ConfigError(where, "needs two or more values", got=text, do=f"use --fix {self.name}={text}")
+            return dataclasses.replace(self, low=None, high=None, choices=choices, searched=True)
+        if self.kind not in (int, float):
+            raise ConfigError(where, f"{self.name} has no range", got=text, want="values separated by commas")
+        ends = [self.checked(self.parsed(end.strip()), where) for end in (low, high)]
+        if ends[0] >= ends[1] or (self.log and ends[0] <= 0):
+            above = " and above 0, since the scale is logarithmic" if self.log else ""
+            raise ConfigError(where, got=text, want=f"LOW:HIGH with LOW below HIGH{above}")
+        return dataclasses.replace(self, low=ends[0], high=ends[1], choices=(), searched=True)
+
     def suggested(self, trial: Any) -> Any:
         """Ask an Optuna trial for a value."""
         if self.choices:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from milbench.configs import HPOConfig, check_search_space, checked_pins
+from milbench.configs import HPOConfig, check_search_space, checked_pins, checked_ranges
 from milbench.data.assemble import TableOptions, load_tables
 from milbench.data.bags import BagData
 from milbench.data.cv import MILCVData
@@ -67,12 +67,15 @@ class PipelineEnvironmentFactory:
         _check_inputs(config)
         _check_machine(config)
         tasks = load_tasks(config.tasks) if config.store is None else store_tasks(config.store)
-        pins = checked_pins(parsed_pins(config.fix), tasks)
+        pins = checked_pins(assigned(config.fix, "--fix"), tasks)
+        ranges = checked_ranges(assigned(config.range, "--range"), tasks)
         if "min_w" in pins:
             raise ConfigError("--fix min_w", "is a setting of the study", do=f"use --min_w {pins['min_w']}")
-        run, final = config.cv_run(pins), config.final
+        if "min_w" in ranges:
+            raise ConfigError("--range min_w", "is a setting of the study", do="use --min_w or --search_min_w")
+        run, final = config.cv_run(pins, ranges), config.final
         if config.run_hpo:
-            check_search_space(tasks, pins)
+            check_search_space(tasks, pins, ranges)
         elif not config.params_path.is_file():
             raise DataError(config.params_path, "no parameters to train with", do="add --run_hpo, or name a --best_params_json")
         else:
@@ -97,15 +100,15 @@ def final_parameters(config: PipelineConfig, tasks: TaskSet, pins: dict[str, Any
     return HPOConfig.from_params(params | pins, tasks, runtime=config.runtime, where=path)
 
 
-def parsed_pins(fix: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE texts as a dict."""
-    pins = {}
-    for text in fix:
+def assigned(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """NAME=VALUE texts of a flag as a dict."""
+    out = {}
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ConfigError("--fix", got=text, want="NAME=VALUE")
-        pins[name.strip()] = value.strip()
-    return pins
+            raise ConfigError(flag, got=text, want="NAME=VALUE" if flag == "--fix" else "NAME=LOW:HIGH or NAME=a,b")
+        out[name.strip()] = value.strip()
+    return out
 
 
 def _check_inputs(config: PipelineConfig) -> None:

@@ -10,6 +10,7 @@ from milbench.columns import Columns
 from milbench.configs import RuntimeConfig
 from milbench.errors import ConfigError
 from milbench.flags import OptionalPath, OptionalText
+from milbench.params import Param
 
 ARTIFACT_PREFIX = "multimodal_mil_aux_gpu"
 FINAL_FOLDER = "final_best_train_vs_leaderboard"
@@ -35,7 +36,7 @@ class PrunerConfig:
 
 @dataclass(frozen=True)
 class CVRunConfig:
-    """A cross-validated study: epochs and patience of each fold, budget, objective, pins, pruning."""
+    """A cross-validated study: epochs and patience of each fold, budget, objective, pins, changed search ranges, pruning."""
 
     max_epochs: int = 150
     patience: int = 20
@@ -43,6 +44,7 @@ class CVRunConfig:
     min_w: float = 0.3
     search_min_w: bool = False
     pins: dict[str, Any] = field(default_factory=dict)
+    ranges: dict[str, Param] = field(default_factory=dict)
     pruner: PrunerConfig = field(default_factory=PrunerConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -123,6 +125,8 @@ class PipelineConfig:
     """Search min_w too, as the seed does (it then drifts to its lower end)."""
     fix: tuple[str, ...] = ()
     """Pin hyperparameters: NAME=VALUE, one or more, as often as you like (see `milbench params`)."""
+    range: tuple[str, ...] = ()
+    """Search hyperparameters over another range: NAME=LOW:HIGH or NAME=a,b,…, one or more, as often as you like."""
     pruner_kind: Literal["percentile", "median", "none"] = "percentile"
     """Which trials are stopped early."""
     pruner_percentile: float = 25.0
@@ -169,8 +173,8 @@ class PipelineConfig:
         """When a trial is stopped."""
         return PrunerConfig(self.pruner_kind, self.pruner_percentile, self.pruner_startup_trials, self.pruner_warmup_steps)
 
-    def cv_run(self, pins: dict[str, Any]) -> CVRunConfig:
-        """The study's settings with these pinned parameters; a trial uses one device."""
+    def cv_run(self, pins: dict[str, Any], ranges: dict[str, Param] | None = None) -> CVRunConfig:
+        """The study's settings with these pinned parameters and changed search ranges; a trial uses one device."""
         return CVRunConfig(
             max_epochs=self.max_epochs,
             patience=self.patience,
@@ -178,6 +182,7 @@ class PipelineConfig:
             min_w=self.min_w,
             search_min_w=self.search_min_w,
             pins=pins,
+            ranges=ranges or {},
             pruner=self.pruner,
             runtime=dataclasses.replace(self.runtime, devices=1),
         )

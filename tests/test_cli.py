@@ -344,6 +344,8 @@ def test_fix_may_be_given_once_with_all_or_once_for_each() -> None:
     assert gathered(["run", "--fix", "a=1", "b=2", "c=3", "--seed", "1"]) == wanted
     assert gathered(["run", "--fix", "a=1", "--fix", "b=2", "--seed", "1", "--fix=c=3"]) == wanted
     assert gathered(["run", "--seed", "1"]) == ["run", "--seed", "1"]
+    both = ["run", "--fix", "a=1", "--range", "b=1:2", "--fix=c=3", "--range=d=1,2", "--seed", "1"]
+    assert gathered(both) == ["run", "--seed", "1", "--fix", "a=1", "c=3", "--range", "b=1:2", "d=1,2"]
 
 
 def test_a_wrong_value_given_to_any_fix_is_seen(tables: SyntheticTables, tmp_path: Path) -> None:

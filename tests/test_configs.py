@@ -14,6 +14,7 @@ from milbench.configs import (
     RuntimeConfig,
     check_search_space,
     checked_pins,
+    checked_ranges,
     parameters,
     search_space,
 )
@@ -282,6 +283,62 @@ def test_pins_are_read_from_text_and_checked() -> None:
     for wrong in ({"lr": "fast"}, {"mol_layers": "2.5"}, {"use_temperature": "perhaps"}, {"learning_rate": "1"}, {"lr": "7"}):
         with pytest.raises(ConfigError, match=f"--fix {next(iter(wrong))}"):
             checked_pins(wrong, EUOS25)
+
+
+def test_a_search_range_is_narrowed_widened_or_made_by_text_and_the_trial_is_asked_for_it() -> None:
+    texts = {"lr": "1e-4:2e-4", "batch_size": "32, 64", "mol_layers": "1:2", "topk_n": "0:8", "use_temperature": "true,false"}
+    ranges = checked_ranges({**texts, "lam_t0": "1,2", "gamma_t0": "0.5:2"}, EUOS25)
+    assert "gamma_t0" not in ranges  # its own range: nothing was changed
+    trial = Recorder()
+    search_space(trial, ranges=ranges)
+    assert {name: trial.asked[name] for name in ranges} == {
+        "lr": (1e-4, 2e-4, True),
+        "batch_size": (32, 64),
+        "mol_layers": (1, 2, False),
+        "topk_n": (0, 8, False),
+        "use_temperature": (True, False),
+        "lam_t0": (1.0, 2.0),
+    }
+    assert {k: v for k, v in trial.asked.items() if k not in ranges} == {
+        k: v for k, v in {**RANGES, **CHOICES}.items() if k not in ranges
+    }
+    flags = {name: param.range_flag for name, param in ranges.items()}
+    again = checked_ranges({name: flag.partition("=")[2] for name, flag in flags.items()}, EUOS25)
+    assert again == ranges
+    assert flags["lr"] == "lr=0.0001:0.0002"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("lr", "fast:2", "lr has the wrong type, got 'fast', want float from 1e-06 to 0.1"),
+        ("lr", "2e-4:1e-4", "got '2e-4:1e-4', want LOW:HIGH with LOW below HIGH"),
+        ("lr", "1e-4:1e-4", "want LOW:HIGH with LOW below HIGH"),
+        ("lr", "1e-4:0.5", "lr is out of range, got 0.5"),
+        ("lr", "1e-4", "needs two or more values, got '1e-4'; use --fix lr=1e-4"),
+        ("lr", "1e-4,1e-4", "needs two or more values"),
+        ("lr", ":", "lr has the wrong type, got ''"),
+        ("weight_decay", "0:1e-4", "LOW below HIGH and above 0, since the scale is logarithmic"),
+        ("mol_layers", "2.5:4", "mol_layers has the wrong type, got '2.5', want int"),
+        ("activation", "GELU:SiLU", "activation has no range, got 'GELU:SiLU', want values separated by commas"),
+        ("activation", "GELU,Swish", "activation is not a choice, got 'Swish'"),
+        ("learning_rate", "1:2", "unknown parameter"),
+    ],
+)
+def test_an_impossible_search_range_is_one_line_that_names_the_flag(name: str, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked_ranges({name: text}, EUOS25)
+    assert str(caught.value).startswith(f"--range {name}")
+    assert said in str(caught.value)
+
+
+def test_changed_ranges_may_not_pair_a_width_with_heads_that_do_not_divide_it_nor_be_pinned() -> None:
+    check_search_space(EUOS25, {}, checked_ranges({"inst_hidden": "64,128", "attn_heads": "4,8"}, EUOS25))
+    for texts, fixed in (({"inst_hidden": "64,100"}, {}), ({"attn_heads": "7:9"}, {"inst_hidden": 72})):
+        with pytest.raises(ConfigError, match="is not a multiple"):
+            check_search_space(EUOS25, fixed, checked_ranges(texts, EUOS25))
+    with pytest.raises(ConfigError, match=r"--range lr: is pinned by --fix lr=0.0003; leave out one"):
+        check_search_space(EUOS25, {"lr": 3e-4}, checked_ranges({"lr": "1e-4:2e-4"}, EUOS25))
 
 
 def test_a_width_that_some_head_count_does_not_divide_is_told_before_the_first_trial() -> None:

@@ -52,7 +52,8 @@ class MILCrossValidator:
         pins = {"min_w": self.run.min_w, **self.run.pins}
         if self.run.search_min_w:
             pins.pop("min_w")
-        params = search_space(trial, self.data.tasks, fixed=pins, search_min_w=self.run.search_min_w)
+        run = self.run
+        params = search_space(trial, self.data.tasks, fixed=pins, ranges=run.ranges, search_min_w=run.search_min_w)
         return HPOConfig.from_params(params, self.data.tasks, runtime=self.run.runtime, where=f"trial {trial.number}")
 
     def objective(self, trial: optuna.Trial) -> CVResult:

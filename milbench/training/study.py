@@ -83,7 +83,7 @@ class MILStudyRunner:
             "prescaled": data.prescaled,
             "impute": data.impute,
             "precision": run.runtime.precision,
-            "fixed": ", ".join(f"{name}={value}" for name, value in sorted(run.pins.items())),
+            "fixed": ", ".join(sorted([f"{k}={v}" for k, v in run.pins.items()] + [p.range_flag for p in run.ranges.values()])),
         }
 
     def open(self) -> optuna.Study:
@@ -112,7 +112,7 @@ class MILStudyRunner:
     def run(self) -> optuna.Study:
         """Run trials until the budget of finished ones is reached, then write the artifacts."""
         run = self.validator.run
-        check_search_space(self.validator.data.tasks, run.pins)
+        check_search_space(self.validator.data.tasks, run.pins, run.ranges)
         study = self.open()
         with lease(self.folder / "workers") as worker:
             reaped = reap(study, self.folder / "workers", worker)

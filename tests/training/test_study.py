@@ -15,7 +15,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from milbench.configs import HPOConfig
+from milbench.configs import HPOConfig, checked_ranges
 from milbench.data.bags import BagBatch
 from milbench.data.cv import MILCVData
 from milbench.errors import ConfigError, StudyError
@@ -177,6 +177,10 @@ def test_no_trial_of_a_dead_worker_stays_running(tmp_path: Path) -> None:
         ({"max_epochs": 4}, "max_epochs: 3 there, 4 here"),
         ({"pins": {**PINS, "lr": 0.001}}, r"fixed: .*lr=0.005.* there, .*lr=0.001.* here"),
         ({"search_min_w": True}, "min_w: 0.3 there, 'searched' here"),
+        (
+            {"ranges": checked_ranges({"weight_decay": "1e-5:1e-4"}, EUOS25)},
+            r"fixed: .* there, .*weight_decay=1e-05:0.0001.* here",
+        ),
     ],
 )
 def test_joining_a_study_with_other_settings_is_refused_with_the_difference(
@@ -193,6 +197,16 @@ def test_joining_a_study_with_other_data_is_refused(tmp_path: Path) -> None:
     runner(tmp_path).open()
     with pytest.raises(StudyError, match=r"folds: '[0-9a-f]+' there, '[0-9a-f]+' here"):
         runner(tmp_path, small_cv(3)).open()
+
+
+def test_a_changed_search_range_is_what_every_trial_is_drawn_from(tmp_path: Path) -> None:
+    ranges = checked_ranges({"weight_decay": "1e-5:2e-5", "gamma_t0": "0.7,0.9"}, EUOS25)
+    with scripted([level(0.5, 0.5, epochs=2)] * 4):
+        runner(tmp_path, trials=4, ranges=ranges).run()
+    trials = trials_of(tmp_path)
+    assert all(1e-5 <= trial.params["weight_decay"] <= 2e-5 for trial in trials)
+    assert all(trial.params["gamma_t0"] in (0.7, 0.9) for trial in trials)
+    assert best_params(tmp_path)["gamma_t0"] in (0.7, 0.9)
 
 
 def test_a_larger_budget_and_another_pruner_are_no_other_study(tmp_path: Path) -> None:
