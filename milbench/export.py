@@ -25,8 +25,16 @@ def attention_table(
 
 
 def prediction_table(bags: BagData, rows: np.ndarray, probability: np.ndarray, tasks: TaskSet) -> pd.DataFrame:
-    """One row a molecule: ID, conformers (0: predicted from 2D alone), pred_<task>, label_<task> where known."""
+    """One row a molecule: ID, conformers (0: predicted from 2D alone), and its `scored_columns`."""
     table = {"ID": bags.ids[rows], "conformers": bags.bag_sizes[rows]}
-    for t, name in enumerate(tasks.names):
-        table[f"pred_{name}"], table[f"label_{name}"] = probability[:, t], bags.raw.y[rows, t]
-    return pd.DataFrame(table)
+    return pd.DataFrame(table | scored_columns(bags, rows, probability, tasks))
+
+
+def scored_columns(bags: BagData, rows: np.ndarray, probability: np.ndarray, tasks: TaskSet) -> dict[str, np.ndarray]:
+    """All that a score needs: pred_<task>, label_<task> (NaN where unknown), weight_<task> where the AP is weighted."""
+    columns = {}
+    for t, endpoint in enumerate(tasks.endpoints):
+        columns[f"pred_{endpoint.name}"], columns[f"label_{endpoint.name}"] = probability[:, t], bags.raw.y[rows, t]
+        if endpoint.ap_weighted:
+            columns[f"weight_{endpoint.name}"] = bags.raw.w[rows, t]
+    return columns

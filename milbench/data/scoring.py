@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from milbench.data.bootstrap import Ladder, Ranking, interval, resampled, stratified
 from milbench.data.tables import Table
 from milbench.errors import ConfigError, DataError
 from milbench.seeds import stream
 from milbench.tasks import TaskSet
-
-_CELLS = 4_000_000
-"""Largest table of a block of bootstrap draws, in cells (32 MB)."""
 
 
 @dataclass(frozen=True)
 class Scores:
     """Scores of T endpoints: ap, auc [T]; ap_range, auc_range [T, 2], percentile bootstrap; n, positives [T].
 
-    NaN where an endpoint has no positive (or, for AUC, no negative). `level`: coverage; `left_out`: what was not used.
+    NaN where an endpoint has no positive (or, for AUC, no negative). `level`: coverage; `weighted`: endpoints
+    whose AP is sample-weighted; `left_out`: what was not used.
     """
 
     names: tuple[str, ...]
@@ -31,6 +30,7 @@ class Scores:
     auc: np.ndarray
     auc_range: np.ndarray
     level: float
+    weighted: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
     @property
@@ -57,7 +57,13 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         tasks = {row.pop("endpoint"): row for row in self.table().to_dict("records")}
-        return {"level": self.level, "tasks": tasks, "undefined": list(self.undefined), "left_out": list(self.left_out)}
+        return {
+            "level": self.level,
+            "tasks": tasks,
+            "undefined": list(self.undefined),
+            "weighted": list(self.weighted),
+            "left_out": list(self.left_out),
+        }
 
     def lines(self) -> list[str]:
         """The table in words, with n, positives and prevalence beside every score."""
@@ -69,6 +75,8 @@ class Scores:
             ap, auc = _cell(self.ap[t], self.ap_range[t]), _cell(self.auc[t], self.auc_range[t])
             lines.append(f"{name:<{width}}  {self.n[t]:>7}  {self.positives[t]:>9}  {share:>10}  {ap:<21}  {auc}")
         lines.append(f"macro AP {_mean(self.ap)}, macro ROC-AUC {_mean(self.auc)}")
+        if self.weighted:
+            lines.append(f"AP of {', '.join(self.weighted)} is sample-weighted")
         if self.undefined:
             lines.append(f"no positive of {', '.join(self.undefined)}: no score, left out of the macro means")
         return [*lines, *self.left_out]
@@ -84,69 +92,52 @@ def _mean(values: np.ndarray) -> str:
 
 
 def score(
-    y: np.ndarray, p: np.ndarray, names: Sequence[str], *, draws: int = 1000, level: float = 0.95, seed: int = 0
+    y: np.ndarray,
+    p: np.ndarray,
+    names: Sequence[str],
+    weights: np.ndarray | None = None,
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Scores:
     """AP and ROC-AUC with percentile intervals of a bootstrap that draws positives and negatives apart (their counts stay).
 
-    y [n, T] 0/1 with NaN where missing (left out), p [n, T] finite scores, higher = more likely positive. Unweighted. Ties
-    count half in the AUC and stand at one threshold in the AP, as in scikit-learn. An endpoint without positives is NaN.
+    y [n, T] 0/1 with NaN where missing (left out), p [n, T] finite scores, higher = more likely positive; weights [n, T] >= 0
+    of the APs (NaN in the column of a task whose AP is unweighted, None: all are). Ties count half in the AUC and stand at
+    one threshold in the AP, as in scikit-learn. An endpoint without positives is NaN.
     """
+    check_draws(draws, level)
+    check_predicted(y, p)
+    rankings = rank(y, p, weights)
+    points = [ranking.score([np.arange(len(y))]) for ranking in rankings]
+    bounds = np.full((len(names), 2, 2), np.nan)
+    for t, name in enumerate(names):
+        if rankings[t].ladder.steps:
+            drawn = resampled([rankings[t]], stratified(y[:, t], stream(seed, "bootstrap", name)), draws)
+            bounds[t] = interval(np.concatenate(drawn), level)
+    ap, auc = (np.concatenate(values) for values in zip(*points, strict=True))
+    known, positives = np.isfinite(y).sum(axis=0), (y == 1).sum(axis=0)
+    weighted = tuple(name for name, ranking in zip(names, rankings, strict=True) if ranking.weights is not None)
+    return Scores(tuple(names), known, positives, ap, bounds[:, 0], auc, bounds[:, 1], level, weighted)
+
+
+def check_draws(draws: int, level: float) -> None:
+    """A ConfigError unless an interval of this level can be had from so many draws."""
     if draws < 100 or not 0 < level < 1:
         raise ConfigError("bootstrap", got=f"{draws} draws, level {level}", want="100 draws or more, a level between 0 and 1")
-    shape = len(names)
-    ap, auc, bounds = np.full(shape, np.nan), np.full(shape, np.nan), np.full((shape, 2, 2), np.nan)
-    known = np.isfinite(y)
-    if not np.isfinite(p[known]).all():
+
+
+def check_predicted(y: np.ndarray, p: np.ndarray) -> None:
+    """A DataError unless every known label of y [n, T] has a finite prediction in p [n, T]."""
+    if not np.isfinite(p[np.isfinite(y)]).all():
         raise DataError("predictions", "NaN or inf", do="every labelled molecule needs a finite prediction")
-    for t, name in enumerate(names):
-        positive, negative = p[y[:, t] == 1, t], p[y[:, t] == 0, t]
-        if not len(positive):
-            continue
-        counts = _counts(positive, negative)
-        ap[t], auc[t] = (float(values[0]) for values in _scores(*(part[None] for part in counts)))
-        drawn = _bootstrap(counts, draws, stream(seed, "bootstrap", name))
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        bounds[t] = [np.quantile(values, tails) for values in drawn]
-    positives = (y == 1).sum(axis=0)
-    return Scores(tuple(names), known.sum(axis=0), positives, ap, bounds[:, 0], auc, bounds[:, 1], level)
 
 
-def _counts(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positives at each of their G distinct scores, ascending [G]; negatives between and at these [2G + 1]."""
-    at, count = np.unique(positive, return_counts=True)
-    place = np.searchsorted(at, negative, "left") + np.searchsorted(at, negative, "right")
-    return count, np.bincount(place, minlength=2 * len(at) + 1)
-
-
-def _scores(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AP and AUC [S] of S sets given as counts: positive [S, G], negative [S, 2G + 1] (see `_counts`)."""
-    n_pos, n_neg = positive.sum(axis=1), negative.sum(axis=1)
-    above = np.cumsum(negative[:, ::-1], axis=1)[:, ::-1]  # negatives at or above each cell
-    at_or_above, pos_above = above[:, 1::2], np.cumsum(positive[:, ::-1], axis=1)[:, ::-1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(positive > 0, pos_above / (pos_above + at_or_above), 0)
-        below = n_neg[:, None] - at_or_above + 0.5 * negative[:, 1::2]
-        auc = (positive * below).sum(axis=1) / (n_pos * n_neg)
-    return (positive * precision).sum(axis=1) / n_pos, auc
-
-
-def _resampled(counts: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Counts of `size` draws with replacement, [size, cells]; nothing to draw from gives zeros."""
-    total = counts.sum()
-    return rng.multinomial(total, counts / max(total, 1), size=size) if total else np.zeros((size, len(counts)), np.int64)
-
-
-def _bootstrap(counts: tuple[np.ndarray, np.ndarray], draws: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """AP and AUC [draws] of resampled positives and negatives, block by block."""
-    positive, negative = counts
-    block = max(1, _CELLS // len(negative))
-    parts = []
-    for start in range(0, draws, block):
-        size = min(block, draws - start)
-        drawn = (_resampled(total, size, rng) for total in (positive, negative))
-        parts.append(_scores(*drawn))
-    ap, auc = (np.concatenate(values) for values in zip(*parts, strict=True))
-    return ap, auc
+def rank(y: np.ndarray, p: np.ndarray, weights: np.ndarray | None) -> list[Ranking]:
+    """The T endpoints as p ranks them; y, p, weights [n, T] as in `score`."""
+    columns = [None] * y.shape[1] if weights is None else [None if np.isnan(w).all() else w for w in weights.T]
+    return [Ranking(Ladder.of(y[:, t], p[:, t]), columns[t]) for t in range(y.shape[1])]
 
 
 def score_tables(predictions: Table, labels: Table | None, tasks: TaskSet, **options: Any) -> Scores:
@@ -154,13 +145,15 @@ def score_tables(predictions: Table, labels: Table | None, tasks: TaskSet, **opt
 
     predictions: ID and `pred_<endpoint>` (or `<endpoint>`); a molecule may stand on several rows (one a conformer) if they
     agree. labels: ID and the endpoints' label columns; None takes the `label_<endpoint>` columns beside the predictions, as
-    `milbench run` writes them. Labelled molecules without a prediction are left out with a count; `options` as in `score`.
+    `milbench run` writes them. The AP of an endpoint that declares it is weighted, where its weights (or `weight_<endpoint>`)
+    stand beside the labels. Labelled molecules without a prediction are left out with a count; `options` as in `score`.
     """
     ids, p = by_molecule(predictions, [(f"pred_{name}", name) for name in tasks.names])
     truth = predictions if labels is None else labels
     own = [(f"label_{name}",) for name in tasks.names]
     columns = own if labels is None else [(e.label, *other) for e, other in zip(tasks.endpoints, own, strict=True)]
     labelled, y = by_molecule(truth, columns)
+    weights = _weights(truth, tasks)
     rows = pd.Index(ids).get_indexer(pd.Index(labelled))
     if (rows < 0).all():
         raise DataError(predictions.source, f"shares no ID with {truth.source}", got=ids[0], want=f"IDs like {labelled[0]!r}")
@@ -169,16 +162,26 @@ def score_tables(predictions: Table, labels: Table | None, tasks: TaskSet, **opt
         row, t = (int(place) for place in wrong[0])
         raise DataError(truth.source, f"ID {labelled[row]}", column=tasks.names[t], got=float(y[row, t]), want="0, 1 or empty")
     without = int((np.isfinite(y).any(axis=1) & (rows < 0)).sum())
-    scores = score(y[rows >= 0], p[rows[rows >= 0]], tasks.names, **options)
+    scores = score(y[rows >= 0], p[rows[rows >= 0]], tasks.names, weights[rows >= 0], **options)
     said = f"{without} labelled molecules have no prediction and are left out"
     return replace(scores, left_out=(said,)) if without else scores
+
+
+def _weights(truth: Table, tasks: TaskSet) -> np.ndarray:
+    """Weights of the APs [n, T], in the order of `by_molecule`; a column of NaN where an AP is unweighted."""
+    names = [(endpoint.weight or "", f"weight_{endpoint.name}") if endpoint.ap_weighted else () for endpoint in tasks.endpoints]
+    there = [next((name for name in group if name in truth.names), None) for group in names]
+    found, columns = by_molecule(truth, [(name,) for name in there if name is not None])
+    weights = np.full((len(found), len(tasks)), np.nan)
+    weights[:, [name is not None for name in there]] = columns
+    return weights
 
 
 def by_molecule(table: Table, columns: Sequence[tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray]:
     """IDs [n] and the first column there is of each group [n, T]; rows that repeat an ID must agree."""
     ids = table.text("ID")
     chosen = [next((name for name in names if name in table.names), names[0]) for names in columns]
-    values = np.stack([table.numbers(name) for name in chosen], axis=1)
+    values = np.stack([table.numbers(name) for name in chosen], axis=1) if chosen else np.empty((len(ids), 0))
     code, unique = pd.factorize(ids)
     first = np.unique(code, return_index=True)[1]
     same = (values == values[first][code]) | (np.isnan(values) & np.isnan(values[first][code]))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from milbench.configs import HPOConfig, search_space
 from milbench.data.cv import MILCVData
+from milbench.export import scored_columns
 from milbench.metrics import fold_score, trial_value
 from milbench.run_config import CVRunConfig
 from milbench.training.fold import Epoch, FoldResult, MILFoldTrainer, probabilities
@@ -92,14 +93,10 @@ class MILCrossValidator:
         return hook
 
     def out_of_fold(self, result: CVResult) -> pd.DataFrame:
-        """Out-of-fold probabilities: ID, fold, pred_<task>, label_<task> of every validated molecule, in the data's order."""
+        """Out-of-fold probabilities: ID, fold and `scored_columns` of every validated molecule, in the data's order."""
         frames = []
         for k, fold in enumerate(result.folds):
             data = self.data.fold(k)
-            frame = pd.DataFrame({"ID": data.bags.ids[data.val], "fold": k, "place": data.val})
-            predicted = probabilities(fold.val_logits)
-            for t, name in enumerate(self.data.tasks.names):
-                frame[f"pred_{name}"] = predicted[:, t]
-                frame[f"label_{name}"] = data.bags.raw.y[data.val, t]
-            frames.append(frame)
+            columns = scored_columns(data.bags, data.val, probabilities(fold.val_logits), self.data.tasks)
+            frames.append(pd.DataFrame({"ID": data.bags.ids[data.val], "fold": k, "place": data.val} | columns))
         return pd.concat(frames).sort_values("place", ignore_index=True).drop(columns="place")

@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from builders import make_tasks
+from milbench.data.bootstrap import Ladder, Ranking
 from milbench.data.scoring import score, score_tables
 from milbench.data.tables import from_frame
 from milbench.data_commands import ScoreConfig, run_score
 from milbench.errors import ConfigError, DataError
+from milbench.metrics import evaluate
+from milbench.tasks import EUOS25, Endpoint, TaskSet
 
 
 @given(st.integers(0, 10_000), st.integers(20, 80), st.sampled_from([0, 1, 3]))
@@ -121,3 +124,42 @@ def test_the_command_scores_files(tmp_path):
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
     lines, status = run_score(ScoreConfig(tmp_path / "p.csv", tmp_path / "l.csv", str(tasks), json=tmp_path / "s.json"))
     assert status == 0 and "assay_0" in lines[1] and (tmp_path / "s.json").is_file()
+
+
+def test_a_weighted_ap_is_that_of_scikit_learn_and_of_the_run():
+    rng = np.random.default_rng(3)
+    n, tasks = 90, EUOS25
+    y = (rng.random((n, 4)) < 0.3).astype(float)
+    y[rng.random(y.shape) < 0.1] = np.nan
+    p, w = np.round(rng.random((n, 4)), 1), rng.uniform(0.1, 3, (n, 4))
+    table = {"ID": [f"M{i}" for i in range(n)]}
+    for t, endpoint in enumerate(tasks.endpoints):
+        table |= {f"pred_{endpoint.name}": p[:, t], f"label_{endpoint.name}": y[:, t], f"weight_{endpoint.name}": w[:, t]}
+    found, honest = score_tables(from_frame(pd.DataFrame(table), "t"), None, tasks), evaluate(y, p, w, tasks)
+    np.testing.assert_allclose(found.ap, honest.ap, atol=1e-12)
+    np.testing.assert_allclose(found.auc, honest.auc, atol=1e-12)
+    assert found.weighted == ("Transmittance_340", "Transmittance_450")
+    assert any("is sample-weighted" in line for line in found.lines())
+
+
+def test_weights_beside_the_labels_are_used_where_the_endpoint_declares_them():
+    tasks = TaskSet("one", (Endpoint("a", weight="w", ap_weighted=True), Endpoint("b", weight="w")))
+    predictions = pd.DataFrame({"ID": list("xyz"), "pred_a": [0.9, 0.5, 0.1], "pred_b": [0.9, 0.5, 0.1]})
+    labels = pd.DataFrame({"ID": list("zyx"), "a": [1, 0, 1], "b": [1, 0, 1], "w": [1.0, 4.0, 1.0]})
+    found = score_tables(from_frame(predictions, "p"), from_frame(labels, "l"), tasks)
+    np.testing.assert_allclose(found.ap, [(1 + 2 / 6) / 2, (1 + 2 / 3) / 2])
+
+
+@given(st.integers(0, 10_000))
+def test_every_draw_of_the_bootstrap_scores_exactly_the_molecules_drawn(seed):
+    rng = np.random.default_rng(seed)
+    y = rng.choice([0.0, 1.0, np.nan], 40, p=[0.6, 0.3, 0.1])
+    y[:2] = 0, 1
+    p, w = np.round(rng.random(40), 1), rng.uniform(0.1, 3, 40)
+    rows = [rng.integers(0, 40, 40) for _ in range(3)]
+    ap, auc = Ranking(Ladder.of(y, p), w).score(rows)
+    for i, drawn in enumerate(rows):
+        known = drawn[np.isfinite(y[drawn])]
+        if 0 < y[known].sum() < len(known):
+            assert ap[i] == pytest.approx(average_precision_score(y[known], p[known], sample_weight=w[known]))
+            assert auc[i] == pytest.approx(roc_auc_score(y[known], p[known]))
