@@ -27,9 +27,12 @@ from milbench.flags import OptionalCount, gathered
 from milbench.prepare_config import PrepareConfig
 from milbench.run_config import PipelineConfig
 from milbench.runlog import log_to_console
+from milbench.serve import LabConfig, ServeConfig, run_lab, run_serve
 from milbench.version import __version__
 
-EXTRAS = {"rdkit": "chem", "submitit": "slurm"}
+EXTRAS = {"rdkit": "chem", "submitit": "slurm"} | dict.fromkeys(
+    ("marimo", "uvicorn", "a2wsgi", "optuna_dashboard", "jupyterlab"), "apps"
+)
 """What is installed on request only, and the extra that brings it."""
 ABOUT = "Multi-task MIL on molecules and their conformers."
 
@@ -93,6 +96,8 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], Said]]] = {
     "import": (ImportConfig, run_import),
     "submit": (SubmitConfig, run_submit),
     "score": (ScoreConfig, run_score),
+    "serve": (ServeConfig, run_serve),
+    "lab": (LabConfig, run_lab),
 }
 
 

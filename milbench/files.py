@@ -75,7 +75,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine has this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -90,7 +91,7 @@ def sweep_orphans(folder: str | Path) -> list[Path]:
     swept = []
     for orphan in sorted(Path(folder).glob(".*.partial-*")):
         match = _ORPHAN.match(orphan.name)
-        if match is None or _alive(int(match["pid"])):
+        if match is None or is_alive(int(match["pid"])):
             continue
         shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
         swept.append(orphan)

@@ -1,0 +1,132 @@
+"""`milbench serve`: the marimo apps, optuna-dashboard and the guard in front, on one port of 127.0.0.1."""
+
+import errno
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from milbench.errors import ConfigError
+from milbench.flags import OptionalCount
+from milbench.guard import ASGIApp, Guard, Receive, Scope, Send, new_token, redirect
+from milbench.workspace import ROOT_VARIABLE
+
+HOST, FIRST_PORT, PORTS = "127.0.0.1", 2718, 20
+APPS_FOLDER = Path(__file__).parent.parent / "apps"
+HOME = "/apps/home/"
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """The workbench in a browser: data, studies, attention and scores of everything below a folder."""
+
+    folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
+    """Folder whose stores, studies and models are shown, and where new ones go."""
+    port: OptionalCount = None
+    """Port on this machine; default: 2718, or the next one that is free."""
+    writable: bool = False
+    """Let the embedded optuna-dashboard change and delete studies and trials."""
+
+
+def serve(config: ServeConfig) -> list[str]:
+    """Serve until Ctrl-C; gives the last words."""
+    import uvicorn
+
+    os.environ[ROOT_VARIABLE] = str(config.folder.absolute())
+    token = new_token()
+    with listen(config.port) as listening:
+        port = listening.getsockname()[1]
+        app = Guard(workbench(config.folder.absolute(), config.writable), token, port)
+        sys.stdout.write(f"workbench of {config.folder}: http://{HOST}:{port}/?token={token}\nCtrl-C stops it; jobs go on.\n")
+        sys.stdout.flush()
+        settings = uvicorn.Config(app, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+        uvicorn.Server(settings).run(sockets=[listening])
+    return ["workbench stopped"]
+
+
+def listen(port: int | None) -> socket.socket:
+    """A socket that listens on `port`, or where None on the first free one; a taken port is a ConfigError."""
+    for candidate in range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else (port,):
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((HOST, candidate))
+        except (OSError, OverflowError) as error:
+            listening.close()
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE and port is None:
+                continue
+            why = error.strerror if isinstance(error, OSError) else "not a port"
+            raise ConfigError("--port", f"cannot be used ({why})", got=candidate, do="name another, or none") from error
+        listening.listen(128)
+        return listening
+    last = FIRST_PORT + PORTS - 1
+    raise ConfigError("--port", f"ports {FIRST_PORT} to {last} are all taken", do="name a free one")
+
+
+def workbench(root: Path, writable: bool) -> ASGIApp:
+    """Everything behind the guard: apps below /apps/, the rest is optuna-dashboard's."""
+    from milbench.dashboard import LateDashboard
+
+    apps, dashboard = marimo_apps(), LateDashboard(root, writable)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path in {"/", "/apps", "/apps/"} and scope["type"] == "http":
+            return await redirect(send, HOME)
+        if path.startswith("/apps/"):
+            return await apps(scope, receive, send)
+        return await dashboard(scope, receive, send)
+
+    return route
+
+
+def marimo_apps() -> Any:
+    """Every app of the apps folder, run by marimo; their code stays here."""
+    import marimo
+
+    files = sorted(APPS_FOLDER.glob("[a-z]*.py"))
+    if not files:
+        raise ConfigError(APPS_FOLDER, "holds no apps", do="run `milbench serve` from a clone of the repository")
+    builder = marimo.create_asgi_app(quiet=True, include_code=False, show_tracebacks=True)
+    for file in files:
+        builder = builder.with_app(path=f"/apps/{file.stem}", root=str(file))
+    return builder.build()
+
+
+@dataclass(frozen=True)
+class LabConfig:
+    """JupyterLab on the notebooks."""
+
+    folder: Annotated[Path, tyro.conf.Positional] = Path("notebooks")
+    """Folder with the notebooks."""
+    port: OptionalCount = None
+    """Port on this machine; default: the first free one that Jupyter finds."""
+
+
+OFFLINE = (
+    "--LabApp.news_url=None",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    "--LabApp.extension_manager=readonly",
+)
+"""What keeps JupyterLab from asking the network for news and extensions."""
+
+
+def run_serve(config: ServeConfig) -> tuple[list[str], int]:
+    """Serve until Ctrl-C."""
+    return serve(config), 0
+
+
+def run_lab(config: LabConfig) -> tuple[list[str], int]:
+    """Become JupyterLab on 127.0.0.1, with Jupyter's own token."""
+    import jupyterlab  # says at once what is not installed
+
+    if not config.folder.is_dir():
+        raise ConfigError(config.folder, "no such folder", do="name the folder with your notebooks")
+    port = [] if config.port is None else [f"--port={config.port}"]
+    command = [sys.executable, "-m", jupyterlab.__name__, str(config.folder), f"--ip={HOST}", "--no-browser", *OFFLINE, *port]
+    sys.stdout.flush()
+    os.execv(command[0], command)

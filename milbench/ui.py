@@ -1,0 +1,211 @@
+"""The frame that all apps share: header and navigation, the workspace, state in the URL, pickers, empty states, live updates.
+
+How an app is written (`apps/home.py` is the example) and tested:
+
+- `with app.setup(hide_code=True)` holds imports; cells are named, hidden, one idea each; logic and figures live in the library.
+- The first cell is `ui.header("home")`. State lives in the URL: build a control with `value=ui.param("trial", "0")`, and write
+  it back in a cell of its own with `ui.remember(trial=trial.value)`; what `ui.param` reads is no dependency, so nothing loops.
+- Live: `tick = ui.ticker()` asks every few seconds; a cell that reads `tick.value` calls `ui.notice(seen, see, *paths)`, and
+  cells that read `seen()` run again only when one of those files has changed (`seen, see = mo.state("")` beside the ticker).
+- Nothing there yet: `mo.stop(not studies, ui.empty("No study yet", "Launch one.", "hpo_launch"))`.
+- As a script (`python apps/home.py`) an app prints its numbers: `ui.say(lines)` is silent in the browser.
+- Tests: `tests/apps/` runs every named cell alone (`cell.run`), every app as a script (`app.run()`), and in Chromium through
+  the `workbench` and `page` fixtures of `tests/apps/conftest.py`: a console error or a failed request fails the test.
+"""
+
+import html
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import marimo as mo
+
+from milbench.errors import DataError
+from milbench.palette import STATES
+from milbench.workspace import ROOT_VARIABLE, inside
+
+CARRIED = ("store", "study", "run")
+"""What stays chosen on the way from one app to the next."""
+
+
+@dataclass(frozen=True)
+class App:
+    """An app of the workbench: its file is apps/<name>.py, its address /apps/<name>/."""
+
+    name: str
+    title: str
+    about: str
+
+
+APPS = (
+    App("home", "Home", "What is here, what is running, what to do next"),
+    App("data_prep", "Data", "Look at molecules and labels, and prepare them for training"),
+    App("hpo_launch", "Launch", "Choose what is searched, see the batches, start and watch a study"),
+    App("study_review", "Study", "Understand a study: folds, trials, parameters"),
+    App("attention", "Attention", "Which conformers each endpoint looks at"),
+    App("scoreboard", "Scores", "How good, how sure, and which run is better"),
+)
+
+_STYLE = """<style>
+.mb-nav{display:flex;flex-wrap:wrap;gap:.15rem .3rem;align-items:center;border-bottom:1px solid #8885;padding:.2rem 0 .5rem;
+ margin-bottom:.9rem;font:500 .95rem/1.4 system-ui,sans-serif}
+.mb-nav b{font-weight:700;letter-spacing:.02em;margin-right:.8rem}
+.mb-nav a{color:inherit;text-decoration:none;padding:.25rem .65rem;border-radius:.45rem}
+.mb-nav a:hover,.mb-nav a:focus-visible{background:#8883;outline:none}
+.mb-nav a:focus-visible{box-shadow:0 0 0 2px #56B4E9}
+.mb-nav a[aria-current]{background:#0072B2;color:#fff}
+.mb-nav .mb-more{margin-left:auto}
+.mb-head h1{font:600 1.6rem/1.25 system-ui,sans-serif;margin:0}
+.mb-head p{margin:.15rem 0 0;color:#7A828C}
+.mb-table{border-collapse:collapse;width:100%;font:.92rem/1.45 system-ui,sans-serif}
+.mb-table th{text-align:left;font-weight:600;color:#7A828C;border-bottom:1px solid #8886;padding:.3rem .7rem .3rem 0}
+.mb-table td{border-bottom:1px solid #8883;padding:.35rem .7rem .35rem 0;vertical-align:middle}
+.mb-table td.mb-n,.mb-table th.mb-n{text-align:right;font-variant-numeric:tabular-nums}
+.mb-table a,.mb-head a,.mb-go{color:#2b8fd0;text-decoration:underline;text-underline-offset:.15em}
+.mb-tag{display:inline-block;border-radius:1rem;padding:0 .6rem;font-size:.82rem;line-height:1.5;border:1.5px solid;
+ white-space:nowrap}
+.mb-bar{display:inline-block;vertical-align:middle;width:9rem;height:.55rem;border-radius:.3rem;background:#8884;overflow:hidden}
+.mb-bar i{display:block;height:100%;background:#0072B2}
+.mb-dim{color:#7A828C}
+</style>"""
+
+
+def root() -> Path:
+    """The workspace: the folder that `milbench serve` was given, else runs/ here."""
+    return Path(os.environ.get(ROOT_VARIABLE, "runs"))
+
+
+def param(name: str, default: str = "") -> str:
+    """What the URL says for `name` (the last, where it says it twice)."""
+    value = mo.query_params().get(name)
+    given = value[-1] if isinstance(value, list) and value else value
+    return str(given) if given else default
+
+
+def remember(**values: object) -> None:
+    """Write what is chosen into the URL; None and '' leave it. What is there already is not written again."""
+    for name, value in values.items():
+        text = "" if value is None else str(value)
+        if text != param(name):
+            mo.query_params()[name] = text or None  # type: ignore[assignment]
+
+
+def link(app: str, **params: object) -> str:
+    """Address of an app with its state."""
+    given = {name: str(value) for name, value in params.items() if value not in (None, "")}
+    return f"/apps/{app}/" + (f"?{urlencode(given)}" if given else "")
+
+
+def header(app: str) -> mo.Html:
+    """Navigation between the apps and this one's title; the store and study that are chosen stay so on the way."""
+    carried = {name: param(name) for name in CARRIED}
+    this = next(known for known in APPS if known.name == app)
+    links = []
+    for known in APPS:
+        current = ' aria-current="page"' if known is this else ""
+        where = html.escape(link(known.name, **carried))
+        links.append(f'<a href="{where}" title="{known.about}"{current} target="_self">{known.title}</a>')
+    dashboard = '<a class="mb-more" href="/dashboard" target="_self" title="optuna-dashboard, over all studies">Optuna</a>'
+    nav = f'<nav class="mb-nav" aria-label="Apps"><b>milbench</b>{"".join(links)}{dashboard}</nav>'
+    return mo.Html(f'{_STYLE}{nav}<header class="mb-head"><h1>{this.title}</h1><p>{this.about}.</p></header>')
+
+
+def go(words: str, app: str, **params: object) -> str:
+    """A link to another app, as HTML."""
+    return f'<a class="mb-go" target="_self" href="{html.escape(link(app, **params))}">{html.escape(words)}</a>'
+
+
+def empty(title: str, text: str, app: str | None = None, words: str = "", **params: object) -> mo.Html:
+    """What is shown where nothing is yet: what is missing, and the next step as a link to `app`."""
+    titles = {known.name: known.title for known in APPS}
+    step = "" if app is None else f"<p>{go(words or f'Go to {titles[app]}', app, **params)}</p>"
+    return mo.callout(mo.Html(f"<b>{html.escape(title)}</b><p>{html.escape(text)}</p>{step}"), kind="neutral")
+
+
+def problem(error: Exception) -> mo.Html:
+    """One of our own errors, in its one line."""
+    return mo.callout(mo.Html(html.escape(str(error))), kind="danger")
+
+
+def picker(name: str, options: Sequence[str] | Mapping[str, Any], label: str, **more: Any) -> mo.ui.dropdown:
+    """A dropdown that begins with what the URL says for `name`, else with the first option."""
+    labels = list(options)
+    chosen = param(name)
+    by_value = {str(value): known for known, value in options.items()} if isinstance(options, Mapping) else {}
+    start = chosen if chosen in labels else by_value.get(chosen, labels[0] if labels else None)
+    given = dict(options) if isinstance(options, Mapping) else labels
+    return mo.ui.dropdown(options=given, value=start, label=label, searchable=len(labels) > 8, **more)
+
+
+def chosen_folder(name: str) -> Path | None:
+    """The folder below the workspace that the URL names for `name`; None where it names none, or one that is not there."""
+    given = param(name)
+    if not given:
+        return None
+    try:
+        return inside(root(), given)
+    except DataError:
+        return None
+
+
+def ticker(every: str = "2s") -> mo.ui.refresh:
+    """Asks for news every so often, as long as the tab is open; a choice of rates, and off."""
+    return mo.ui.refresh(options=["1s", "2s", "5s", "30s"], default_interval=every, label="Live")
+
+
+def signature(*paths: Path) -> str:
+    """Changes when one of `paths` does: appears, goes, is written, and for folders gains or loses an entry."""
+    parts = []
+    for path in paths:
+        try:
+            found = path.stat()
+            parts.append(f"{found.st_mtime_ns}:{found.st_size}")
+        except FileNotFoundError:
+            parts.append("-")
+    return " ".join(parts)
+
+
+def notice(seen: Any, see: Any, *paths: Path) -> None:
+    """Tell the cells that read `seen()` when one of `paths` has changed, and only then."""
+    now = signature(*paths)
+    if now != seen():
+        see(now)
+
+
+def say(*lines: str) -> None:
+    """Print lines where the app runs as a script; nothing in the browser, which shows them its own way."""
+    if mo.app_meta().mode == "script":
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def tag(state: str) -> str:
+    """A state as a coloured word, HTML."""
+    colour = STATES.get(state.lower(), STATES["queued"])
+    return f'<span class="mb-tag" style="color:{colour};border-color:{colour}">{html.escape(state.lower() or "–")}</span>'
+
+
+def bar(done: int, total: int, words: str = "") -> str:
+    """Progress as a bar and numbers, HTML; without a total the words alone."""
+    text = f"{done:,} of {total:,}" if total else ""
+    said = f'<span class="mb-dim">{html.escape(f"{text} {words}".strip())}</span>'
+    if not total:
+        return said
+    share = min(1.0, done / total)
+    label = html.escape(f"{text} {words}".strip())
+    role = f'role="progressbar" aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{done}" aria-label="{label}"'
+    return f'<span class="mb-bar" {role}><i style="width:{share:.1%}"></i></span> {said}'
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = (), caption: str = "") -> str:
+    """A small table as HTML. Cells are HTML: escape what people wrote. `numbers`: columns set flush right."""
+    kinds = [' class="mb-n"' if name in numbers else "" for name in columns]
+    head = "".join(f'<th scope="col"{kind}>{html.escape(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>" for row in rows
+    )
+    told = f'<caption class="mb-dim" style="text-align:left">{html.escape(caption)}</caption>' if caption else ""
+    return f'<table class="mb-table">{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -1,0 +1,294 @@
+"""What lies below a folder such as runs/: bag stores, studies, final models. Reads files alone; loads no torch.
+
+The apps show this and nothing else, so a reload, a second browser and a crash all see the same.
+"""
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from milbench.errors import DataError, StudyError
+from milbench.files import is_alive, read_json
+from milbench.run_config import FINAL_FOLDER
+
+if TYPE_CHECKING:
+    import optuna
+
+DEPTH = 6
+"""Folders below the root that are looked into."""
+STUDY_FILE, STUDY_NAME = "study.db", "milbench"
+ROOT_VARIABLE = "MILBENCH_ROOT"
+"""Environment variable through which `milbench serve` tells the apps their workspace."""
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """A bag store, as its manifest describes it. `key`: which conformer is the cause is known (the demo)."""
+
+    folder: Path
+    name: str
+    tasks: tuple[str, ...]
+    molecules: int
+    conformers: int
+    features_2d: int
+    features_3d: int
+    coordinates: bool
+    simulated: bool
+    made: float
+    content: str
+
+
+@dataclass(frozen=True)
+class StudyInfo:
+    """A study's folder at a glance. `states`: trials by state; `state`, `stage`: what its run is doing, '' where unknown."""
+
+    folder: Path
+    name: str
+    store: str
+    states: dict[str, int]
+    best_value: float | None
+    best_trial: int | None
+    budget: int | None
+    state: str
+    stage: str
+    updated: float
+    number: int
+
+    @property
+    def finished(self) -> int:
+        """Trials that count towards the budget."""
+        return self.states.get("COMPLETE", 0) + self.states.get("PRUNED", 0)
+
+
+@dataclass(frozen=True)
+class FinalInfo:
+    """A final model and its scores; `leaderboard`, `monitored` as in leaderboard_eval.json."""
+
+    folder: Path
+    name: str
+    study: Path
+    monitored: dict[str, Any]
+    leaderboard: dict[str, Any] | None
+    note: str
+    made: float
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything found below `root`, the newest first. `problems`: what could not be read, one line each."""
+
+    root: Path
+    stores: tuple[StoreInfo, ...]
+    studies: tuple[StudyInfo, ...]
+    finals: tuple[FinalInfo, ...]
+    problems: tuple[str, ...]
+
+
+def scan(root: str | Path) -> Workspace:
+    """Look through `root`; a folder that is not there is an empty workspace. Unchanged files are not read again."""
+    root = Path(root)
+    stores, studies, finals, problems = [], [], [], []
+    for folder in _folders(root, DEPTH):
+        try:
+            if (folder / "manifest.json").is_file():
+                stores.append(store_info(root, folder))
+            if is_study(folder):
+                studies.append(study_info(root, folder))
+            if (folder / FINAL_FOLDER / "leaderboard_eval.json").is_file():
+                finals.append(final_info(root, folder))
+        except (DataError, StudyError) as error:
+            problems.append(str(error))
+    newest = {"key": lambda info: -info.made, "reverse": False}
+    return Workspace(
+        root,
+        tuple(sorted(stores, **newest)),
+        tuple(sorted(studies, key=lambda info: -info.updated)),
+        tuple(sorted(finals, **newest)),
+        tuple(problems),
+    )
+
+
+def _folders(folder: Path, depth: int) -> Iterator[Path]:
+    """`folder` and those below it; neither hidden ones nor what lies inside a store, a study or unfinished work."""
+    if not folder.is_dir():
+        return
+    yield folder
+    if not depth or (folder / "manifest.json").is_file() or is_study(folder):
+        return
+    with os.scandir(folder) as entries:
+        below = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    for name in below:
+        if not name.endswith(".work"):
+            yield from _folders(folder / name, depth - 1)
+
+
+def study_folders(root: Path) -> list[Path]:
+    """Folders below `root` in which a study lies."""
+    return [folder for folder in _folders(root, DEPTH) if (folder / STUDY_FILE).is_file()]
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a study or a run of one lies in `folder`."""
+    return (folder / STUDY_FILE).is_file() or (folder / "metrics.jsonl").is_file()
+
+
+def name_of(root: Path, folder: Path) -> str:
+    """What people call a folder of the workspace: its path below the root."""
+    inside = folder.resolve().relative_to(root.resolve()) if folder.resolve().is_relative_to(root.resolve()) else folder
+    return inside.as_posix()
+
+
+def inside(root: Path, name: str) -> Path:
+    """The folder or file of the workspace that `name` means; one outside of it, or that is not there, is a DataError."""
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(name, "lies outside of the workspace", want=f"a name below {root}")
+    if not path.exists():
+        raise DataError(name, f"is not there (any more) below {root}", do="choose another")
+    return path
+
+
+def store_info(root: Path, folder: Path) -> StoreInfo:
+    """A store at a glance; a manifest that is none of a store's is a DataError."""
+    path = folder / "manifest.json"
+    return _store_info(root, folder, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=512)
+def _store_info(root: Path, folder: Path, mtime: int) -> StoreInfo:
+    manifest = read_json(folder / "manifest.json")
+    try:
+        return StoreInfo(
+            folder=folder,
+            name=name_of(root, folder),
+            tasks=tuple(endpoint["name"] for endpoint in manifest["tasks"]["endpoints"]),
+            molecules=manifest["counts"]["molecules"],
+            conformers=manifest["counts"]["conformers"],
+            features_2d=len(manifest["features_2d"]),
+            features_3d=len(manifest["features_3d"]),
+            coordinates="coordinates.npy" in manifest["files"],
+            simulated=bool(manifest.get("provenance", {}).get("simulated")),
+            made=mtime / 1e9,
+            content=manifest["content"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(folder / "manifest.json", f"is not a bag store's ({error})", do="prepare it again") from error
+
+
+def final_info(root: Path, study: Path) -> FinalInfo:
+    """A final model at a glance."""
+    path = study / FINAL_FOLDER / "leaderboard_eval.json"
+    report, made = read_json(path), path.stat().st_mtime
+    monitored, leaderboard = report.get("monitored"), report.get("leaderboard")
+    if not isinstance(monitored, dict):
+        raise DataError(path, "is not a final model's report", do="train it again")
+    return FinalInfo(path.parent, name_of(root, study), study, monitored, leaderboard, report.get("note", ""), made)
+
+
+def study_info(root: Path, folder: Path) -> StudyInfo:
+    """A study at a glance; one that cannot be opened is a StudyError."""
+    states, best = study_figures(folder)
+    arguments = run_arguments(folder)
+    state, stage, updated = run_status(folder)
+    return StudyInfo(
+        folder=folder,
+        name=name_of(root, folder),
+        store=str(arguments.get("store") or arguments.get("labels") or ""),
+        states=states,
+        best_value=None if best is None else best[1],
+        best_trial=None if best is None else best[0],
+        budget=arguments.get("trials") if arguments.get("run_hpo") else None,
+        state=state,
+        stage=stage,
+        updated=updated,
+        number=study_number(root, folder),
+    )
+
+
+def run_arguments(folder: Path) -> dict[str, Any]:
+    """What the run in `folder` was asked to do, {} before it has read its data."""
+    path = folder / "run_meta.json"
+    return read_json(path).get("arguments", {}) if path.is_file() else {}
+
+
+def run_status(folder: Path) -> tuple[str, str, float]:
+    """(state, stage, when) of the run in `folder`; one whose process is gone without a word is `lost`."""
+    path = folder / "status.json"
+    files = [file for file in (path, folder / "metrics.jsonl", folder / STUDY_FILE) if file.is_file()]
+    updated = max((file.stat().st_mtime for file in files), default=folder.stat().st_mtime)
+    if not path.is_file():
+        return "", "", updated
+    status = read_json(path)
+    if status.get("state") == "running" and not is_alive(int(status.get("pid", 0))):
+        return "lost", f"ended without a word at: {status.get('stage', '')}", updated
+    return status.get("state", ""), status.get("stage", ""), updated
+
+
+def study_figures(folder: Path) -> tuple[dict[str, int], tuple[int, float] | None]:
+    """Trials by state, and (number, value) of the best complete one; {} and None before there is a study."""
+    if not (folder / STUDY_FILE).is_file():
+        return {}, None
+    states: dict[str, int] = {}
+    best: tuple[int, float] | None = None
+    for trial in open_study(folder).get_trials(deepcopy=False):
+        states[trial.state.name] = states.get(trial.state.name, 0) + 1
+        if trial.state.name == "COMPLETE" and trial.value is not None and (best is None or trial.value > best[1]):
+            best = trial.number, trial.value
+    return states, best
+
+
+def open_study(folder: Path) -> "optuna.Study":
+    """The study in `folder`, to be read; finished trials are read once. One that cannot be opened is a StudyError."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if not (folder / STUDY_FILE).is_file():
+        raise StudyError(folder, f"holds no study (no {STUDY_FILE})", do="launch one")
+    try:
+        return optuna.load_study(study_name=STUDY_NAME, storage=_storage(folder.resolve()))
+    except (KeyError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        why = str(error).splitlines()[0][:200]
+        raise StudyError(folder / STUDY_FILE, f"cannot be read as a study ({why})", do="move it away") from error
+
+
+@lru_cache(maxsize=256)
+def _storage(folder: Path) -> Any:
+    import optuna
+
+    options = {"connect_args": {"timeout": 60}}
+    return optuna.storages.get_storage(optuna.storages.RDBStorage(f"sqlite:///{folder / STUDY_FILE}", engine_kwargs=options))
+
+
+def study_number(root: Path, folder: Path) -> int:
+    """The study's number in the dashboard's addresses: a pure function of its path below the root, so links stay good."""
+    return zlib.crc32(name_of(root, folder).encode()) & 0x7FFFFFFF
+
+
+def dashboard_url(root: Path, folder: Path, trial: int | None = None) -> str:
+    """Address of a study, or of one of its trials, in the embedded optuna-dashboard."""
+    study = f"/dashboard/studies/{study_number(root, folder)}"
+    return study if trial is None else f"{study}/trials?numbers={trial}"
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Every whole line of metrics.jsonl: one an epoch, with trial and fold."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+
+
+def ago(when: float, now: float | None = None) -> str:
+    """How long ago: 12 s ago, 5 min ago, 3 h ago, 2 days ago."""
+    gone = max(0.0, (time.time() if now is None else now) - when)
+    for unit, seconds, least in (("days", 86400, 2 * 86400), ("h", 3600, 3600), ("min", 60, 60)):
+        if gone >= least:
+            return f"{gone / seconds:.0f} {unit} ago"
+    return f"{gone:.0f} s ago"
