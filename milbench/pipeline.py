@@ -15,7 +15,7 @@ from milbench.configs import HPOConfig, check_search_space, checked_pins, checke
 from milbench.data.assemble import TableOptions, load_tables
 from milbench.data.bags import BagData
 from milbench.data.cv import MILCVData
-from milbench.data.folds import stratified_folds
+from milbench.data.folds import study_folds
 from milbench.data.store import load_store, store_tasks
 from milbench.errors import ConfigError, DataError
 from milbench.files import make_folder, read_json, sweep_orphans
@@ -221,12 +221,7 @@ class HPODataBuilder:
             raise ConfigError(
                 "--leaderboard_split", f"{config.leaderboard_split!r} is trained on too", do="take it out of --use_splits"
             )
-        fold_of = np.full(len(bags), -1, dtype=np.int64)
-        if (bags.fold[used] >= 0).any():
-            fold_of[used] = bags.fold[used]
-        else:
-            fold_of[used] = stratified_folds(bags.raw.y[used], config.folds, config.seed)
-        return fold_of
+        return study_folds(bags.raw.y, bags.fold, used, config.folds, config.seed)
 
 
 @dataclass(frozen=True)

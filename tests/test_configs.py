@@ -18,7 +18,7 @@ from milbench.configs import (
     parameters,
     search_space,
 )
-from milbench.data.sampler import scaled_quota
+from milbench.data.composition import scaled_quota
 from milbench.errors import ConfigError
 from milbench.params import Param
 from milbench.registry import AGGREGATORS

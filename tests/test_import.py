@@ -23,6 +23,11 @@ def test_naming_the_tasks_and_hyperparameters_loads_no_torch() -> None:
     assert _fresh(code) == "False"
 
 
+@pytest.mark.parametrize("module", ["data.composition", "data.manifest"])
+def test_what_an_app_shows_first_is_read_without_torch(module: str) -> None:
+    assert _fresh(f"import sys, milbench.{module}; print('torch' in sys.modules)") == "False"
+
+
 def test_importing_milbench_takes_under_three_tenths_of_a_second() -> None:
     code = "import time; start = time.perf_counter(); import milbench; print(time.perf_counter() - start)"
     best = min(float(_fresh(code)) for _ in range(3))

@@ -32,6 +32,16 @@ def stratified_folds(y: np.ndarray, n_folds: int, seed: int = 0) -> np.ndarray:
     return fold
 
 
+def study_folds(y: np.ndarray, fold: np.ndarray, used: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """The folds of a study [M], -1 outside `used` [M]: those there are in `fold` [M], or else stratified ones.
+
+    y [M, T] 0/1/NaN.
+    """
+    out = np.full(len(fold), -1, dtype=np.int64)
+    out[used] = fold[used] if (fold[used] >= 0).any() else stratified_folds(y[used], n_folds, seed)
+    return out
+
+
 def group_folds(groups: np.ndarray, y: np.ndarray, n_folds: int, seed: int = 0) -> np.ndarray:
     """Deal whole groups to folds, so that positives of the rarest label are shared out first, then of the others, then size.
 

@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 
 from milbench.data.assemble import TableOptions, load_tables
 from milbench.data.bags import BagData
-from milbench.data.store_writer import SCHEMA, TARGETS, Piece, StorePlan, store_writer
+from milbench.data.manifest import TARGETS, check_files, read_manifest, read_parquet, store_tasks
+from milbench.data.store_writer import Piece, StorePlan, store_writer
 from milbench.data.targets import RawTargets
-from milbench.errors import DataError
-from milbench.files import file_hash, read_array, read_json
+from milbench.files import read_array
 from milbench.tasks import EUOS25, TaskSet
 
 _ARRAYS = ("x2d", "xinst", "offsets")
@@ -87,27 +86,6 @@ def conformer_table(bags: BagData, extra: pd.DataFrame | None = None) -> pd.Data
     return table if extra is None else table.merge(extra, on=["ID", "conf_id"], how="left", validate="one_to_one")
 
 
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a bag store; a folder that is none, or of another schema, is a DataError."""
-    folder = Path(folder)
-    if not (folder / "manifest.json").is_file():
-        raise DataError(folder, "is not a bag store (no manifest.json)", do="make one with `milbench demo`, or give tables")
-    path = folder / "manifest.json"
-    manifest = read_json(path)
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if schema != SCHEMA:
-        raise DataError(path, "schema", got=schema, want=str(SCHEMA), do="prepare it again")
-    for key in ("tasks", "features_2d", "features_3d", "notes", "content", "files"):
-        if key not in manifest:
-            raise DataError(path, f"{key!r} is missing", do="prepare it again")
-    return manifest
-
-
-def store_tasks(folder: str | Path) -> TaskSet:
-    """What the molecules of a bag store are labelled for."""
-    return TaskSet.from_dict(read_manifest(folder)["tasks"], where=Path(folder) / "manifest.json")
-
-
 def load_store(folder: str | Path, *, mmap: bool = False, check: bool = False) -> tuple[BagData, TaskSet]:
     """Read a bag store; `mmap` maps the feature arrays instead of loading them.
 
@@ -134,24 +112,3 @@ def load_store(folder: str | Path, *, mmap: bool = False, check: bool = False) -
         **arrays,
     )
     return bags, store_tasks(folder)
-
-
-def check_files(folder: Path, files: dict[str, dict[str, Any]], *, hashes: bool) -> None:
-    """Compare a store's files with its manifest: sizes, and with `hashes` contents; a DataError names the one that differs."""
-    for name, entry in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise DataError(path, "no such file", do="the store is incomplete; prepare it again")
-        size = path.stat().st_size
-        if size != entry["bytes"]:
-            raise DataError(path, "is not the file that was stored", got=f"{size} bytes", want=f"{entry['bytes']} bytes")
-        if hashes and file_hash(path) != entry["sha256"]:
-            raise DataError(path, "is not the file that was stored (its content has changed)", do="prepare it again")
-
-
-def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a table of a store; one that cannot be read is a DataError."""
-    try:
-        return pd.read_parquet(path, columns=columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(path, f"cannot be read ({' '.join(str(error).split())})", do="prepare it again") from error

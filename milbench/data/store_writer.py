@@ -11,14 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from milbench.data.manifest import SCHEMA, TARGETS
 from milbench.data.targets import RawTargets
 from milbench.errors import DataError
 from milbench.files import array_writer, atomic_folder, content_hash, file_hash, write_json
 from milbench.tasks import TaskSet
 from milbench.version import __version__
 
-SCHEMA = 1
-TARGETS = ("y", "w", "abs", "w_abs", "fluo", "w_fluo")
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 _SMALLEST_HALF = float(np.finfo(np.float16).tiny)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milbench.configs import HPOConfig, SamplerConfig
-from milbench.data.sampler import MultitaskBalancedBatchSampler, sample_weights, task_rarity
+from milbench.data.composition import sample_weights, task_rarity
+from milbench.data.sampler import MultitaskBalancedBatchSampler
 from milbench.errors import ConfigError
 
 DEFAULT = HPOConfig.from_params({}).sampler

@@ -12,6 +12,7 @@ import torch
 from builders import make_bags, make_tasks
 from milbench.data import store_writer
 from milbench.data.bags import BagData
+from milbench.data.manifest import load_labels
 from milbench.data.store import conformer_table, load_store, read_manifest, save_store
 from milbench.errors import DataError
 from milbench.tasks import EUOS25
@@ -50,6 +51,20 @@ def test_a_data_set_comes_back_bit_for_bit(tmp_path: Path, mmap: bool, n_tasks: 
     assert again_tasks == tasks
     index = torch.tensor([3, 0, 19])
     assert torch.equal(again.gather(index).xinst, bags.gather(index).xinst)
+
+
+def test_the_labels_of_a_store_are_read_without_its_features(tmp_path: Path) -> None:
+    bags = named(make_bags(20, missing=0.1))
+    save_store(tmp_path / "store", bags, EUOS25, provenance={})
+    (tmp_path / "store" / "xinst.npy").unlink()
+    labels = load_labels(tmp_path / "store")
+    np.testing.assert_array_equal(labels.y, bags.raw.y)
+    assert (labels.tasks, labels.content) == (EUOS25, "abc")
+    assert labels.split.tolist() == bags.split.tolist()
+    assert labels.fold.tolist() == bags.fold.tolist()
+    (tmp_path / "store" / "target_y.npy").write_bytes(b"torn")
+    with pytest.raises(DataError, match=r"target_y\.npy: is not the file that was stored, got '4 bytes'"):
+        load_labels(tmp_path / "store")
 
 
 def test_the_comparison_sees_a_single_bit(tmp_path: Path) -> None:
