@@ -24,9 +24,10 @@ from milbench.data_commands import (
 )
 from milbench.errors import MilbenchError
 from milbench.flags import OptionalCount, gathered
+from milbench.jobs_commands import JobsConfig, run_jobs, spelled, start_of
 from milbench.prepare_config import PrepareConfig
 from milbench.run_config import PipelineConfig
-from milbench.runlog import log_to_console
+from milbench.runlog import as_job, describe_job, is_job, log_to_console
 from milbench.serve import LabConfig, ServeConfig, run_lab, run_serve
 from milbench.version import __version__
 
@@ -98,6 +99,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], Said]]] = {
     "score": (ScoreConfig, run_score),
     "serve": (ServeConfig, run_serve),
     "lab": (LabConfig, run_lab),
+    "jobs": (JobsConfig, run_jobs),
 }
 
 
@@ -107,18 +109,15 @@ def main(args: Sequence[str] | None = None) -> int:
     `milbench doctor` ends with 1 where it warns and 2 where it found an error.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # read when torch loads: a waiting thread soon leaves its core to others
-    given, status = gathered(sys.argv[1:] if args is None else args), 0
+    given = list(sys.argv[1:] if args is None else args)
+    status = 0
     try:
-        if given in (["--version"], ["-V"]):
-            sys.stdout.write(f"milbench {__version__}\n")
-        else:
-            config = tyro.cli(_command_type(), args=given, prog="milbench", description=ABOUT)
-            log_to_console()
-            lines, status = next(work for kind, work in COMMANDS.values() if type(config) is kind)(config)
-            sys.stdout.write("\n".join(lines) + "\n")
+        with as_job():
+            status = _obeyed(given)
         sys.stdout.flush()
     except MilbenchError as error:
-        sys.stderr.write(f"milbench: {error}\n")
+        if not is_job():  # its log has the line already
+            sys.stderr.write(f"milbench: {error}\n")
         return 2
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(str(error.name).split(".")[0])
@@ -132,6 +131,19 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader went away (`| head`); what Python flushes at its end must not complain either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    return status
+
+
+def _obeyed(given: list[str]) -> int:
+    """Parse and run one command, print its lines; gives its exit status."""
+    if given in (["--version"], ["-V"]):
+        sys.stdout.write(f"milbench {__version__}\n")
+        return 0
+    config = start_of(given) or tyro.cli(_command_type(), args=spelled(gathered(given)), prog="milbench", description=ABOUT)
+    log_to_console()
+    describe_job(config)
+    lines, status = next(work for kind, work in COMMANDS.values() if type(config) is kind)(config)
+    sys.stdout.write("\n".join(lines) + "\n")
     return status
 
 

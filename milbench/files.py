@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,6 +111,25 @@ def hold_lock(path: str | Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def lend_lock(path: str | Path, wait_s: float = 2.0) -> Iterator[int]:
+    """Lock `path` and give a descriptor for a child to inherit: it stays locked as long as any process has that one open.
+
+    Waits for whoever only looks whether it is held (`is_locked`); a holder that stays is a BlockingIOError.
+    """
+    with Path(path).open("a") as file:
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+        yield file.fileno()
+
+
 def is_locked(path: str | Path) -> bool:
     """Whether a living process holds `path`."""
     try:
@@ -132,6 +152,13 @@ def append_line(path: str | Path, line: str) -> None:
     """Append one line to a log; a reader sees it whole or not at all."""
     with Path(path).open("a", encoding="utf-8") as file:
         file.write(line.rstrip("\n") + "\n")
+
+
+@contextlib.contextmanager
+def appending(path: str | Path) -> Iterator[int]:
+    """A descriptor that appends to `path`, for the output of a child process."""
+    with Path(path).open("ab") as file:
+        yield file.fileno()
 
 
 def append_json(path: str | Path, value: Any) -> None:

@@ -21,8 +21,9 @@ from milbench.errors import ConfigError, DataError
 from milbench.files import make_folder, read_json, sweep_orphans
 from milbench.flags import gathered
 from milbench.progress import progress
-from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least, shown
+from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least
 from milbench.runlog import RunFolder
+from milbench.storage_url import shown
 from milbench.tasks import TaskSet, load_tasks
 from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.final import MILFinalData, MILFinalTrainer

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal; nothing where there is none (the log's lines say it there)."""
+"""Progress bars on a terminal; nothing where there is none (the log's lines say it there). A run's folder hears it too."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +18,8 @@ from rich.text import Text
 
 Advance = Callable[[int, str], None]
 """Called with how much is done in all, and a word on what is being done."""
+listeners: list[Callable[[str, int, int], None]] = []
+"""Who else is told of progress: called with (words, done, total)."""
 
 
 class _Rate(ProgressColumn):
@@ -37,6 +39,10 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Advance]:
         task = bar.add_task(title, total=total, completed=done)
 
         def advance(done: int, words: str = "") -> None:
-            bar.update(task, completed=done, description=f"{title} {words}".strip())
+            said = f"{title} {words}".strip()
+            bar.update(task, completed=done, description=said)
+            for listener in listeners:
+                listener(said, done, total)
 
+        advance(done)
         yield advance

@@ -1,7 +1,6 @@
 """What a run is asked to do: the settings of a study, of the final training, and of the whole pipeline. Loads no torch."""
 
 import dataclasses
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,10 @@ from milbench.params import Param
 
 ARTIFACT_PREFIX = "multimodal_mil_aux_gpu"
 FINAL_FOLDER = "final_best_train_vs_leaderboard"
+RUN_FOLDER_VARIABLE = "MILBENCH_RUN_FOLDER"
+"""Set for a job: where it leaves its log and status."""
+JOB_VARIABLE = "MILBENCH_JOB"
+"""Set for a job: which submission of its folder it is."""
 
 
 @dataclass(frozen=True)
@@ -205,8 +208,3 @@ def at_least(flag: str, value: int, least: int) -> None:
     """A ConfigError that names the flag when `value` is less than `least`."""
     if value < least:
         raise ConfigError(flag, got=value, want=f"{least} or more")
-
-
-def shown(url: str) -> str:
-    """A storage URL without its password, for messages and records."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

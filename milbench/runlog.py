@@ -1,13 +1,19 @@
-"""What a run leaves behind while it works: log.txt, metrics.jsonl, status.json, run_meta.json in its folder."""
+"""What a run leaves behind while it works: log.txt, metrics.jsonl, status.json, run_meta.json in its folder.
 
+A job (`milbench.jobs`) is a command whose folder is named by the environment; its output is the log already.
+"""
+
+import dataclasses
 import logging
 import os
 import platform
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +21,13 @@ from typing import Any
 
 from milbench.errors import MilbenchError
 from milbench.files import append_json, append_line, make_folder, write_json
+from milbench.progress import listeners
+from milbench.run_config import JOB_VARIABLE, RUN_FOLDER_VARIABLE
 from milbench.version import __version__
 
+_STARTED = time.time()
+_STATUS_S = 1.0
+"""Progress is written at most this often."""
 _LIBRARIES = ("torch", "lightning", "optuna", "numpy", "pandas", "scikit-learn", "rdkit")
 
 
@@ -38,9 +49,11 @@ class RunFolder:
 
     path: Path
 
-    def status(self, state: str, stage: str, **more: Any) -> None:
-        """state: running, done, failed or stopped; stage: what it is at."""
-        write_json(self.path / "status.json", {"state": state, "stage": stage, "pid": os.getpid(), "time": time.time(), **more})
+    def status(self, state: str, stage: str, done: int = 0, total: int = 0, **more: Any) -> None:
+        """state: running, done, failed or stopped; stage: what it is at; done of total, 0 for unknown."""
+        here = {"pid": os.getpid(), "host": socket.gethostname(), "started": _STARTED, "time": time.time()}
+        said = {"state": state, "stage": stage, "done": done, "total": total, "job": os.environ.get(JOB_VARIABLE, "")}
+        write_json(self.path / "status.json", {**said, **here, **more})
 
     def metric(self, **values: Any) -> None:
         """One line of metrics.jsonl."""
@@ -52,27 +65,88 @@ class RunFolder:
 
     @contextmanager
     def logging(self) -> Iterator[None]:
-        """Everything that milbench logs goes to log.txt as long as the context lasts; the status says how it ended."""
+        """Everything that milbench logs goes to log.txt as long as the context lasts; the status says how it is and ended.
+
+        Entered again for a folder that is being logged already, it adds nothing.
+        """
+        if self.path.resolve() in _logged:
+            yield
+            return
         make_folder(self.path)
-        handler, logger = _Lines(self.path / "log.txt"), logging.getLogger("milbench")
+        handler, logger, progressed = _Lines(self.path / "log.txt"), logging.getLogger("milbench"), _Throttled(self)
         level = logger.level
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
+        listeners.append(progressed)
+        _logged.add(self.path.resolve())
         try:
             yield
-            self.status("done", "done")
-        except KeyboardInterrupt:
-            self.status("stopped", "stopped by the user")
-            raise
+            self.status("done", "done", progressed.total, progressed.total)
         except BaseException as error:
-            self.status("failed", str(error))
-            trace = None if isinstance(error, MilbenchError) else sys.exc_info()
-            said = ("%s: %s", (type(error).__name__, error), trace)
-            handler.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, *said))  # the console hears it from main
+            self.status(*_ended(error), progressed.done, progressed.total)
+            if not isinstance(error, KeyboardInterrupt | SystemExit):
+                trace = None if isinstance(error, MilbenchError) else sys.exc_info()
+                said = ("%s: %s", (type(error).__name__, error), trace)
+                handler.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, *said))  # main tells the console
             raise
         finally:
+            _logged.discard(self.path.resolve())
+            listeners.remove(progressed)
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+_logged: set[Path] = set()
+
+
+class _Throttled:
+    """Tells a folder's status of progress, at most once in `_STATUS_S`."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder, self.done, self.total, self.told = folder, 0, 0, 0.0
+
+    def __call__(self, words: str, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        if time.monotonic() - self.told >= _STATUS_S:
+            self.told = time.monotonic()
+            self.folder.status("running", words, done, total)
+
+
+def _ended(error: BaseException) -> tuple[str, str]:
+    """State and stage that an exception ends a run with."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", "stopped by the user"
+    if isinstance(error, SystemExit):
+        return ("failed", "the command line was refused, log.txt says why") if error.code else ("done", "done")
+    return "failed", str(error) or type(error).__name__
+
+
+def as_job() -> AbstractContextManager[None]:
+    """The context of a command that was submitted as a job: its folder hears of everything. Nothing for any other command."""
+    folder = os.environ.get(RUN_FOLDER_VARIABLE)
+    if folder is None:
+        return nullcontext()
+    for stop in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
+        signal.signal(stop, signal.default_int_handler)
+    return _job(RunFolder(Path(folder)))
+
+
+@contextmanager
+def _job(folder: RunFolder) -> Iterator[None]:
+    with folder.logging():
+        folder.status("running", "starting")
+        yield
+
+
+def describe_job(config: Any) -> None:
+    """Leave what a job was asked to do, with what and where, in its folder; a run tells more later."""
+    if is_job():
+        RunFolder(Path(os.environ[RUN_FOLDER_VARIABLE])).describe(arguments=dataclasses.asdict(config))
+
+
+def is_job() -> bool:
+    """Whether this process is a job, whose standard error is its log."""
+    return RUN_FOLDER_VARIABLE in os.environ
 
 
 def versions() -> dict[str, str]:
@@ -87,17 +161,13 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Machine, cores and GPUs."""
-    import torch
-
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpus": gpus,
-    }
+    """Machine, cores, and with torch loaded its threads and GPUs."""
+    found: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["threads"] = torch.get_num_threads()
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
 
 
 def git_state() -> str:
@@ -119,8 +189,9 @@ class _Console(logging.Handler):
 
 
 def log_to_console() -> None:
-    """Lines for people on standard error."""
+    """Lines for people on standard error; a job's log has them already."""
     logger = logging.getLogger("milbench")
-    logger.handlers = [_Console()]
+    if not is_job():
+        logger.handlers = [_Console()]
     logger.setLevel(logging.INFO)
     logger.propagate = False

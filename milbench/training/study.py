@@ -16,8 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from milbench.configs import HPOConfig, check_search_space
 from milbench.errors import ConfigError, StudyError
 from milbench.files import content_hash, make_folder, write_json, write_table
-from milbench.run_config import ARTIFACT_PREFIX, shown
+from milbench.run_config import ARTIFACT_PREFIX
 from milbench.seeds import stream_seed
+from milbench.storage_url import shown, with_password
 from milbench.training.cross_validation import CVResult, MILCrossValidator
 from milbench.training.lease import ATTRIBUTE, lease, reap
 from milbench.training.pruning import build_pruner
@@ -50,9 +51,9 @@ def open_storage(folder: Path, url: str | None) -> Any:
     options = {"connect_args": {"timeout": 60}} if name.startswith("sqlite") else {"pool_pre_ping": True}
     try:
         if not name.split("://")[0].startswith(("sqlite", "postgresql", "mysql")):
-            return optuna.storages.get_storage(name)
+            return optuna.storages.get_storage(with_password(name))
         with _experimental():
-            return optuna.storages.RDBStorage(name, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S)
+            return optuna.storages.RDBStorage(with_password(name), engine_kwargs=options, heartbeat_interval=HEARTBEAT_S)
     except (ImportError, ValueError, OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         why = f"cannot be opened ({str(error).splitlines()[0][:200]})"
         if url is None:
