@@ -1,3 +1,8 @@
+# /// script
+# [tool.marimo.display]
+# theme = "system"
+# ///
+
 import marimo
 
 __generated_with = "0.25.2"
@@ -15,14 +20,8 @@ with app.setup(hide_code=True):
 
 @app.cell(hide_code=True)
 def header():
-    ui.header("home")
-    return
-
-
-@app.cell(hide_code=True)
-def live():
     tick = ui.ticker("5s")
-    tick
+    ui.header("home", tick)
     return (tick,)
 
 

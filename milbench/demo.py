@@ -63,7 +63,7 @@ def run_demo(out: Path, molecules: int = 600, trials: int = 3, seed: int = 0, wo
         write_json(out / "demo.json", settings)
         write_demo(made, out)
     if not store.is_dir():
-        _store(tables, store)
+        make_store(tables, store)
     report = MILPipelineOrchestrator(study).run()
     return [
         *final_lines(report, study.study_dir),
@@ -83,7 +83,8 @@ def _same_demo(path: Path, wanted: dict[str, int]) -> None:
         raise DataError(path.parent, "holds a demo with other settings", got=str(read_json(path)), do="choose another --out")
 
 
-def _store(tables: Path, store: Path) -> None:
+def make_store(tables: Path, store: Path) -> None:
+    """The bag store of the demo's tables, with the planted key conformers and the coordinates."""
     bags = load_tables(
         tables / "labels.parquet", tables / "feat2d.parquet", [tables / name for name in _INSTANCE_TABLES], EUOS25
     )

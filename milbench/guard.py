@@ -42,12 +42,14 @@ class Guard:
     """Lets through to `app` who shows `token`, calls this machine by its own name, and comes from no other page.
 
     The token in the query (`?token=…`) becomes a cookie and the browser is sent to the address without it.
-    `port` is part of the cookie's name: cookies know no ports, and two workbenches may run.
+    `port` is part of the cookie's name: cookies know no ports, and two workbenches may run. `public`: paths that say nothing
+    and that a browser asks for without its cookies.
     """
 
     app: ASGIApp
     token: str = field(repr=False)
     port: int
+    public: frozenset[str] = frozenset()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -56,6 +58,8 @@ class Guard:
         foreign = _foreign(headers)
         if foreign:
             return await refuse(scope, send, 403, "Refused", html.escape(foreign))
+        if scope["path"] in self.public and scope["type"] == "http" and scope["method"] in READS:
+            return await self.app(scope, receive, _with_headers(send))
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = dict(query).get("token")
         if given is not None and self._is_token(given) and scope["type"] == "http":

@@ -1,9 +1,11 @@
 """`milbench serve`: the marimo apps, optuna-dashboard and the guard in front, on one port of 127.0.0.1."""
 
+import contextlib
 import errno
 import os
 import socket
 import sys
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +19,12 @@ from milbench.workspace import ROOT_VARIABLE
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 2718, 20
 APPS_FOLDER = Path(__file__).parent.parent / "apps"
-HOME = "/apps/home/"
+HOME = "/apps/home"
+PUBLIC = frozenset({f"{HOME}/manifest.json"})
+"""marimo's own static file that a browser asks for without cookies."""
+ASSETS = f"{HOME}/assets/"
+FOR_EVER = (b"cache-control", b"private, max-age=31536000, immutable")
+"""For marimo's assets, whose names change with their content: an app that was opened once opens fast."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,12 @@ def serve(config: ServeConfig) -> list[str]:
     token = new_token()
     with listen(config.port) as listening:
         port = listening.getsockname()[1]
-        app = Guard(workbench(config.folder.absolute(), config.writable), token, port)
+        app = Guard(workbench(config.folder.absolute(), config.writable), token, port, PUBLIC)
         sys.stdout.write(f"workbench of {config.folder}: http://{HOST}:{port}/?token={token}\nCtrl-C stops it; jobs go on.\n")
         sys.stdout.flush()
-        settings = uvicorn.Config(app, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-        uvicorn.Server(settings).run(sockets=[listening])
+        settings = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=1)
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn stops in good order, and then says how it was told to
+            uvicorn.Server(settings).run(sockets=[listening])
     return ["workbench stopped"]
 
 
@@ -74,24 +82,48 @@ def workbench(root: Path, writable: bool) -> ASGIApp:
     apps, dashboard = marimo_apps(), LateDashboard(root, writable)
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await _life(apps, receive, send)
         path = scope["path"]
         if path in {"/", "/apps", "/apps/"} and scope["type"] == "http":
-            return await redirect(send, HOME)
+            return await redirect(send, f"{HOME}/")
         if path.startswith("/apps/"):
-            return await apps(scope, receive, send)
+            return await apps(scope, receive, _kept(send) if path.startswith(ASSETS) else send)
         return await dashboard(scope, receive, send)
 
     return route
 
 
+async def _life(apps: Any, receive: Receive, send: Send) -> None:
+    """Close the apps' sessions when the server stops: they wait for ever otherwise."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    for route in apps.routes:
+        if hasattr(route, "app") and hasattr(route.app, "state"):
+            await route.app.state.session_manager.shutdown()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _kept(send: Send) -> Send:
+    """Tells the browser to keep what it is sent, unless that is an error."""
+
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start" and message["status"] in {200, 304}:
+            message = {**message, "headers": [*message["headers"], FOR_EVER]}
+        await send(message)
+
+    return sending
+
+
 def marimo_apps() -> Any:
-    """Every app of the apps folder, run by marimo; their code stays here."""
+    """Every app of the apps folder, run by marimo; their code stays here. All take marimo's assets from one address."""
     import marimo
 
     files = sorted(APPS_FOLDER.glob("[a-z]*.py"))
     if not files:
         raise ConfigError(APPS_FOLDER, "holds no apps", do="run `milbench serve` from a clone of the repository")
-    builder = marimo.create_asgi_app(quiet=True, include_code=False, show_tracebacks=True)
+    builder = marimo.create_asgi_app(quiet=True, include_code=False, show_tracebacks=True, asset_url=HOME)
     for file in files:
         builder = builder.with_app(path=f"/apps/{file.stem}", root=str(file))
     return builder.build()

@@ -100,8 +100,11 @@ def link(app: str, **params: object) -> str:
     return f"/apps/{app}/" + (f"?{urlencode(given)}" if given else "")
 
 
-def header(app: str) -> mo.Html:
-    """Navigation between the apps and this one's title; the store and study that are chosen stay so on the way."""
+def header(app: str, *controls: mo.Html) -> mo.Html:
+    """Navigation between the apps, this one's title, and beside it `controls` such as the ticker.
+
+    The store and study that are chosen stay so on the way from app to app.
+    """
     carried = {name: param(name) for name in CARRIED}
     this = next(known for known in APPS if known.name == app)
     links = []
@@ -111,7 +114,8 @@ def header(app: str) -> mo.Html:
         links.append(f'<a href="{where}" title="{known.about}"{current} target="_self">{known.title}</a>')
     dashboard = '<a class="mb-more" href="/dashboard" target="_self" title="optuna-dashboard, over all studies">Optuna</a>'
     nav = f'<nav class="mb-nav" aria-label="Apps"><b>milbench</b>{"".join(links)}{dashboard}</nav>'
-    return mo.Html(f'{_STYLE}{nav}<header class="mb-head"><h1>{this.title}</h1><p>{this.about}.</p></header>')
+    head = mo.Html(f'<header class="mb-head"><h1>{this.title}</h1><p>{this.about}.</p></header>')
+    return mo.vstack([mo.Html(_STYLE + nav), mo.hstack([head, *controls], justify="space-between", align="end")], gap=0.2)
 
 
 def go(words: str, app: str, **params: object) -> str:

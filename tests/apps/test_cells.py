@@ -1,0 +1,49 @@
+"""Every app runs as a script, passes marimo's own check, and each of its cells runs alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from milbench.workspace import ROOT_VARIABLE
+from workbench import APPS
+
+ALL = sorted(APPS.glob("[a-z]*.py"))
+by_name = pytest.mark.parametrize("app", ALL, ids=[path.stem for path in ALL])
+
+
+@by_name
+def test_marimo_finds_nothing_to_say_about_an_app(app: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "marimo", "check", "--strict", app], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@by_name
+def test_an_app_is_short_and_its_cells_have_names(app: Path) -> None:
+    lines = app.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 250
+    assert "def _(" not in app.read_text(encoding="utf-8")
+    assert sum(line.startswith("@app.cell") for line in lines) == lines.count("@app.cell(hide_code=True)")
+
+
+@by_name
+def test_an_app_of_an_empty_workspace_runs_as_a_script(app: Path, tmp_path: Path) -> None:
+    run_as_script(app, tmp_path / "nothing")
+
+
+@pytest.mark.app
+@by_name
+def test_an_app_runs_as_a_script_and_prints_its_numbers(app: Path, demo_workspace: Path) -> None:
+    assert run_as_script(app, demo_workspace).strip()
+
+
+def run_as_script(app: Path, root: Path) -> str:
+    """What `python apps/<name>.py` prints; a traceback fails the test."""
+    environment = {**os.environ, ROOT_VARIABLE: str(root), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, app], capture_output=True, text=True, check=False, env=environment, timeout=280)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
