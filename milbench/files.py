@@ -257,6 +257,21 @@ def read_array(path: str | Path, mmap: bool = False) -> np.ndarray:
         raise DataError(path, f"not a readable .npy array ({error})") from error
 
 
+def read_rows(path: str | Path, start: int, stop: int) -> np.ndarray:
+    """Rows start:stop of one .npy array, a fresh copy; nothing else of the file comes into memory, now or later."""
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        with Path(path).open("rb") as file:
+            shape, _, dtype = header[np.lib.format.read_magic(file)](file)
+            width = int(np.prod(shape[1:]))
+            file.seek(start * width * dtype.itemsize, os.SEEK_CUR)
+            return np.fromfile(file, dtype, (stop - start) * width).reshape(stop - start, *shape[1:])
+    except FileNotFoundError as error:
+        raise DataError(path, "no such file") from error
+    except (ValueError, KeyError) as error:
+        raise DataError(path, f"not a readable .npy array ({error})") from error
+
+
 def content_hash(*arrays: np.ndarray, text: str = "") -> str:
     """SHA-256 over the bytes, shapes and types of `arrays` and over `text`."""
     digest = hashlib.sha256(text.encode())

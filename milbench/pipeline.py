@@ -160,7 +160,8 @@ class PreparedHPOData:
         no_fold = (self.fold_of < 0) & used_splits(self.bags, self.config)
         fold_of = np.where(no_fold, self.fold_of.max() + 1, self.fold_of)
         leaderboard = np.flatnonzero(self.bags.split == self.config.leaderboard_split)
-        return MILFinalData(self.bags, self.tasks, fold_of, leaderboard, self.config.prescaled, self.config.impute)
+        monitors = tuple(np.unique(self.fold_of[self.fold_of >= 0]).tolist())
+        return MILFinalData(self.bags, self.tasks, fold_of, leaderboard, self.config.prescaled, self.config.impute, monitors)
 
 
 def used_splits(bags: BagData, config: PipelineConfig) -> np.ndarray:
@@ -266,10 +267,10 @@ class MILPipelineOrchestrator:
         config = self.config
         environment.folder.status("running", "final model")
         hpo = final_parameters(config, data.tasks, environment.run.pins)
-        with progress("final model", config.max_epochs) as advance:
+        with progress("final model", config.max_epochs * config.ensemble) as advance:
 
-            def hook(epoch: Epoch) -> None:
-                environment.folder.metric(trial="final", fold="final", **epoch.to_dict())
-                advance(epoch.number + 1, f"val macro AP {epoch.metrics.macro_ap:.3f}")
+            def hook(member: int, epoch: Epoch) -> None:
+                environment.folder.metric(trial="final", fold="final", member=member, **epoch.to_dict())
+                advance(config.max_epochs * member + epoch.number + 1, f"val macro AP {epoch.metrics.macro_ap:.3f}")
 
             return MILFinalTrainer(data.final, hpo, config.final, config.study_dir).run(hook)

@@ -26,13 +26,19 @@ def metrics_lines(metrics: dict[str, Any]) -> list[str]:
 
 def final_lines(report: dict[str, Any], study_dir: Path) -> list[str]:
     """The final model's scores and where everything lies; `report` is the content of leaderboard_eval.json."""
-    lines = ["", f"Monitored ({report['monitor']}), best epoch {report['best_epoch'] + 1} of {report['epochs']}:"]
+    best = [f"best epoch {one['best_epoch'] + 1} of {one['epochs']}" for one in report["members"]]
+    trained = best[0] if len(best) == 1 else f"mean of {len(best)} models, each on what monitored it"
+    lines = ["", f"Monitored ({report['monitor']}), {trained}:"]
     lines += metrics_lines(report["monitored"])
     if report["leaderboard"] is not None:
         lines += ["", "Leaderboard, reported once:", *metrics_lines(report["leaderboard"])]
     if report["note"]:
         lines.append(f"  Note: {report['note']}.")
-    lines += ["", f"Study and parameters: {study_dir}", f"Final model:          {study_dir / FINAL_FOLDER}"]
+    lines += [
+        "",
+        f"Study and parameters: {study_dir}",
+        f"Final model:          {study_dir / FINAL_FOLDER} (model_card.md says more)",
+    ]
     if report["attention"]:
         lines.append(f"Attention:            {report['attention']}")
     return lines

@@ -60,7 +60,7 @@ class CVRunConfig:
 
 @dataclass(frozen=True)
 class FinalTrainConfig:
-    """The final training: what is monitored, which split is reported once, where attention goes."""
+    """The final training: what is monitored, which split is reported once, where attention goes, how many models together."""
 
     max_epochs: int = 150
     patience: int = 20
@@ -68,9 +68,11 @@ class FinalTrainConfig:
     leaderboard_split: str = "leaderboard"
     attn_out: Path | None = None
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    ensemble: int = 1
 
     def __post_init__(self) -> None:
         at_least("--max_epochs", self.max_epochs, 1)
+        at_least("--ensemble", self.ensemble, 1)
         at_least("--patience", self.patience, 1)
         if self.attn_out is not None and self.attn_out.suffix not in {".parquet", ".csv"}:
             raise ConfigError("--attn_out", got=self.attn_out.suffix, want=".parquet or .csv")
@@ -146,6 +148,9 @@ class PipelineConfig:
     """Split that the final model is scored on, once."""
     monitor: Literal["inner", "leaderboard"] = "inner"
     """What stops the final training: an inner fold of the training split, or (the seed's way, marked so) the leaderboard."""
+    ensemble: int = 1
+    """Final models that predict together (their mean): each has a seed of its own and is stopped by an inner fold of its own,
+    one fold after the other."""
     attn_out: OptionalPath = None
     """Where the leaderboard's attention goes (.parquet or .csv); default: in the final model's folder."""
     seed: int = 0
@@ -194,7 +199,7 @@ class PipelineConfig:
     def final(self) -> FinalTrainConfig:
         """The final training's settings."""
         return FinalTrainConfig(
-            self.max_epochs, self.patience, self.monitor, self.leaderboard_split, self.attn_out, self.runtime
+            self.max_epochs, self.patience, self.monitor, self.leaderboard_split, self.attn_out, self.runtime, self.ensemble
         )
 
     @property

@@ -8,7 +8,7 @@ import torch
 from builders import make_bags, make_cv, make_model
 from milbench.export import attention_table, prediction_table
 from milbench.tasks import EUOS25
-from milbench.training.trainer import ModelEvaluator
+from milbench.training.evaluator import ModelEvaluator
 
 SIZES = np.array([2, 0, 3, 1, 4, 0, 1, 5, 2, 3, 1, 2])
 

@@ -98,6 +98,8 @@ def test_a_run_leaves_every_artifact_under_the_seeds_name(whole: Path) -> None:
         "leaderboard_eval.json",
         "leaderboard_per_task.csv",
         "leaderboard_predictions.parquet",
+        "model.json",
+        "model_card.md",
     }
     assert json.loads((whole / "status.json").read_text())["state"] == "done"
 

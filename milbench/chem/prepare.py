@@ -5,22 +5,22 @@ import logging
 import os
 import queue
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from milbench.chem.cluster import run_on_cluster
 from milbench.chem.compute import Recipe
 from milbench.chem.merge import merge
 from milbench.chem.shards import run_shard
-from milbench.chem.work import Work, asked, open_work, refuse_other
+from milbench.chem.work import Work, asked, open_work
 from milbench.chem.worker import Worker
 from milbench.data.store import read_manifest
-from milbench.errors import ConfigError
-from milbench.files import hold_lock, make_folder, sweep_orphans
+from milbench.files import make_folder, sweep_orphans
 from milbench.prepare_config import PrepareConfig
 from milbench.progress import progress
+from milbench.rerun import alone, refuse_other
 from milbench.tasks import load_tasks
 
 log = logging.getLogger(__name__)
@@ -41,22 +41,13 @@ def prepare(config: PrepareConfig) -> list[str]:
         refuse_other(config.out, read_manifest(config.out)["provenance"], wanted)
     else:
         make_folder(config.work)
-        with _alone(config.work):
+        with alone(config.work, "prepare"):
             sweep_orphans(config.out.parent)
             work = open_work(config, tasks, wanted)
             _compute(config, work)
             merge(config, tasks, work, wanted)
     shutil.rmtree(config.work, ignore_errors=True)
     return report_lines(config.out)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    try:
-        with hold_lock(folder / "lock"):
-            yield
-    except BlockingIOError as error:
-        raise ConfigError(folder, "another prepare is working here", do="wait for it, or choose another --out") from error
 
 
 def _compute(config: PrepareConfig, work: Work) -> None:

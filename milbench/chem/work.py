@@ -15,9 +15,10 @@ from milbench.data.assemble import fold_numbers
 from milbench.data.store import read_manifest
 from milbench.data.tables import Report, Table
 from milbench.data.targets import RawTargets, read_targets
-from milbench.errors import ConfigError, DataError
+from milbench.errors import DataError
 from milbench.files import atomic_path, file_hash, make_folder, read_json, write_json
 from milbench.prepare_config import PrepareConfig
+from milbench.rerun import read_back, refuse_other
 from milbench.tasks import TaskSet
 from milbench.version import __version__
 
@@ -56,13 +57,6 @@ def asked(config: PrepareConfig, tasks: TaskSet) -> dict[str, Any]:
     }
 
 
-def read_back(value: Any) -> Any:
-    """A value as it would come back from JSON: tuples as lists."""
-    if isinstance(value, dict):
-        return {key: read_back(inner) for key, inner in value.items()}
-    return [read_back(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
 def open_work(config: PrepareConfig, tasks: TaskSet, wanted: dict[str, Any]) -> Work:
     """Plan the work, or find it planned; work of other settings or another input is a ConfigError that says what differs."""
     path = config.work / "plan.json"
@@ -76,20 +70,6 @@ def open_work(config: PrepareConfig, tasks: TaskSet, wanted: dict[str, Any]) -> 
         read_labels(config, tasks, work, None)
         write_json(path, plan)
     return Work(config.work, plan["rows"], plan["shards"])
-
-
-def refuse_other(where: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
-    """A ConfigError that names the first difference, if there is one."""
-    for name, old, new in _differences(was, now, ""):
-        do = "choose another --out, or delete this folder"
-        raise ConfigError(where, f"was made with other settings: {name} was {old!r}, now {new!r}", do=do)
-
-
-def _differences(was: Any, now: Any, name: str) -> list[tuple[str, Any, Any]]:
-    if isinstance(was, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*was, *now])
-        return [found for key in keys for found in _differences(was.get(key), now.get(key), f"{name}.{key}".strip("."))]
-    return [] if was == now else [(name, was, now)]
 
 
 def _write_inputs(config: PrepareConfig, tasks: TaskSet) -> tuple[int, int]:

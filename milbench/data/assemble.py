@@ -1,5 +1,6 @@
 """Labels, 2D and instance tables joined into one data set, every loss of a row counted."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ def load_tables(
         raise DataError(label_table.source, "no molecule is in all tables", do="check that the ID columns hold the same names")
     x2d = table2d.take(row2d[kept]).features(names2d, allow_missing=options.allow_missing_features)
     order, offsets = _grouped(ids[kept], inst.ids)
-    return _finished(
+    bags = _finished(
         label_table,
         ids,
         kept,
@@ -84,6 +85,8 @@ def load_tables(
         columns,
         report,
     )
+    sources = [table.source for table in (label_table, table2d, *tables3d)]
+    return dataclasses.replace(bags, provenance={"made_by": "load_tables", "tables": sources})
 
 
 def _open(source: str | Path | pd.DataFrame, name: str, text_columns: Sequence[str]) -> Table:

@@ -1,7 +1,7 @@
 """Molecules and their bags as contiguous arrays, and a batch of them without padding."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class BagData:
 
     ids [M] text, x2d float32 [M, F2], xinst float32 or float16 [ΣN, F3], offsets int64 [M+1], conf_ids [ΣN] text,
     split [M] text, fold [M] int64 (-1: none), smiles [M] text or None. Feature names in order. `notes` say what was
-    dropped or averaged on the way; `content` is a hash of all arrays.
+    dropped or averaged on the way; `content` is a hash of all arrays; `provenance` says where they come from (plain JSON).
     """
 
     ids: np.ndarray
@@ -76,6 +76,7 @@ class BagData:
     smiles: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     content: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         m, r = len(self.ids), self.xinst.shape[0]
@@ -112,8 +113,26 @@ class BagData:
         rows = (start - offsets[:-1])[segment] + torch.arange(total)
         return rows, offsets, segment
 
+    def with_features(self, names2d: tuple[str, ...], names_inst: tuple[str, ...], where: object) -> "BagData":
+        """The same molecules with these features in this order; one that is not there is a DataError about `where`."""
+        if (self.names2d, self.names_inst) == (names2d, names_inst):
+            return self
+        x2d = self.x2d[:, _places(self.names2d, names2d, "2D", where)]
+        xinst = self.xinst[:, _places(self.names_inst, names_inst, "conformer", where)]
+        return dataclasses.replace(self, x2d=x2d, xinst=xinst, names2d=names2d, names_inst=names_inst)
+
     def gather(self, index: Tensor, targets: Targets | None = None) -> BagBatch:
         """Copy the molecules `index` [B] (places in this data set) into one ragged float32 batch."""
         rows, offsets, segment = self.rows(index)
         picked = None if targets is None else targets.take(index)
         return BagBatch(self.x2d[index].float(), self.xinst[rows].float(), offsets, segment, index, picked)
+
+
+def _places(own: tuple[str, ...], wanted: tuple[str, ...], kind: str, where: object) -> Tensor:
+    place = {name: j for j, name in enumerate(own)}
+    missing = [name for name in wanted if name not in place]
+    if missing:
+        what = f"lacks {len(missing)} of the {len(wanted)} {kind} features that the model was trained on"
+        do = "prepare the molecules as the model's were, or give `milbench predict` their SMILES"
+        raise DataError(where, what, column=missing[0], do=do)
+    return torch.tensor([place[name] for name in wanted], dtype=torch.int64)

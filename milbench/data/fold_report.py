@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from milbench.data.domain import nearest
 from milbench.seeds import stream
 
 NEAR = 0.7
@@ -82,12 +83,4 @@ def nearest_similarity(prints: np.ndarray | None, fold: np.ndarray, k: int, samp
     if prints is None or not sample or not len(val) or not len(train):
         return np.empty(0)
     chosen = val if len(val) <= sample else stream(seed, "similarity", k).choice(val, sample, replace=False)
-    words = np.ascontiguousarray(prints).view(np.uint64)
-    bits = np.bitwise_count(words).sum(axis=1, dtype=np.int64)
-    there, there_bits = words[train], bits[train]
-    return np.array([_highest(words[row], bits[row], there, there_bits) for row in chosen])
-
-
-def _highest(one: np.ndarray, bits: int, there: np.ndarray, there_bits: np.ndarray) -> float:
-    common = np.bitwise_count(there & one).sum(axis=1, dtype=np.int64)
-    return float((common / np.maximum(there_bits + bits - common, 1)).max())
+    return nearest(prints[chosen], prints[train])[0]

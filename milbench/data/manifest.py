@@ -26,7 +26,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
         raise DataError(path, "schema", got=schema, want=str(SCHEMA), do="prepare it again")
-    for key in ("tasks", "features_2d", "features_3d", "notes", "content", "files"):
+    for key in ("tasks", "features_2d", "features_3d", "notes", "provenance", "content", "files"):
         if key not in manifest:
             raise DataError(path, f"{key!r} is missing", do="prepare it again")
     return manifest

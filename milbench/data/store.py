@@ -109,6 +109,7 @@ def load_store(folder: str | Path, *, mmap: bool = False, check: bool = False) -
         names_inst=tuple(manifest["features_3d"]),
         notes=tuple(manifest["notes"]),
         content=manifest["content"],
+        provenance=manifest["provenance"],
         **arrays,
     )
     return bags, store_tasks(folder)

@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from milbench.data.sampler import MultitaskBalancedBatchSampler
     from milbench.run_config import CVRunConfig, FinalTrainConfig, PrunerConfig
     from milbench.training.cross_validation import MILCrossValidator
+    from milbench.training.evaluator import ModelEvaluator
     from milbench.training.final import MILFinalData, MILFinalTrainer
     from milbench.training.fold import MILFoldTrainer
     from milbench.training.study import MILStudyRunner
-    from milbench.training.trainer import LightningTrainerFactory, ModelEvaluator
+    from milbench.training.trainer import LightningTrainerFactory
 
 _HOMES = {
     "CVRunConfig": "milbench.run_config",
@@ -26,7 +27,7 @@ _HOMES = {
     "MILFinalTrainer": "milbench.training.final",
     "MILFoldTrainer": "milbench.training.fold",
     "MILStudyRunner": "milbench.training.study",
-    "ModelEvaluator": "milbench.training.trainer",
+    "ModelEvaluator": "milbench.training.evaluator",
     "MultitaskBalancedBatchSampler": "milbench.data.sampler",
     "PrunerConfig": "milbench.run_config",
     "search_space": "milbench.configs",

@@ -17,7 +17,7 @@ from milbench.errors import DataError
 from milbench.files import atomic_path
 from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.tasks import TaskSet
-from milbench.training.trainer import ModelEvaluator
+from milbench.training.evaluator import ModelEvaluator
 from milbench.version import __version__
 
 FORMAT = 1
@@ -36,10 +36,14 @@ class TrainedModel:
     info: dict[str, Any]
 
     def evaluator(self, bags: BagData) -> ModelEvaluator:
-        """Predicts and scores the molecules of `bags`, which must have the features that the model was trained on."""
-        if (bags.names2d, bags.names_inst) != (self.names2d, self.names_inst):
-            raise DataError("features", "are not those that the model was trained on", do="prepare the data in the same way")
+        """Predicts and scores the molecules of `bags`; further features are left out, missing ones are a DataError."""
+        bags = bags.with_features(self.names2d, self.names_inst, "the data")
         return ModelEvaluator(self.model, ScaledBags(bags, self.scale2d, self.scale_inst), self.tasks)
+
+    @property
+    def imputes(self) -> bool:
+        """Whether features that are not finite become a median of the training molecules."""
+        return self.scale2d is not None and self.scale2d.fill is not None
 
 
 def save_checkpoint(path: Path, model: MILTaskAttnMixerWithAux, fold: FoldData, tasks: TaskSet, info: dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
-"""The final model: best parameters, trained on the training split, the leaderboard reported once."""
+"""The final model, or an ensemble of them: best parameters, trained on the training split, the leaderboard reported once."""
 
 import dataclasses
 import logging
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,26 +15,35 @@ import pandas as pd
 from milbench.configs import HPOConfig
 from milbench.data.bags import BagData
 from milbench.data.cv import FoldData, MILCVData
+from milbench.data.domain import domain_of
+from milbench.errors import DataError
 from milbench.export import attention_table, prediction_table
-from milbench.files import content_hash, make_folder, read_json, write_json, write_table
-from milbench.metrics import Metrics, warn_undefined
+from milbench.files import content_hash, make_folder, read_json, write_json, write_table, write_text
+from milbench.metrics import Metrics, evaluate, warn_undefined
+from milbench.recipe import recipe_of
 from milbench.run_config import FINAL_FOLDER, FinalTrainConfig
+from milbench.seeds import stream_seed
 from milbench.tasks import TaskSet
-from milbench.training.checkpoint import save_checkpoint
-from milbench.training.fold import EpochHook, FoldResult, MILFoldTrainer
-from milbench.training.trainer import ModelEvaluator
+from milbench.training.card import CARD, about_model, model_card
+from milbench.training.checkpoint import load_checkpoint, save_checkpoint
+from milbench.training.ensemble import ABOUT, Ensemble
+from milbench.training.fold import Epoch, MILFoldTrainer
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "best_model.ckpt"
+CHECKPOINT, MEMBERS, REPORT = "best_model.ckpt", "members", "leaderboard_eval.json"
 SEED_MONITOR_NOTE = "training was stopped by the leaderboard that it reports: this score is optimistic"
+
+MemberHook = Callable[[int, Epoch], None]
+"""Called with (member, epoch) after every epoch."""
 
 
 @dataclass(frozen=True, eq=False)
 class MILFinalData:
-    """What the final training sees: the training molecules with an inner fold that monitors it, and the leaderboard's places.
+    """What the final training sees: the training molecules with inner folds that monitor it, and the leaderboard's places.
 
-    `fold_of` [M]: folds of the training split, -1 elsewhere; `leaderboard` [L] places, possibly none.
+    `fold_of` [M]: folds of the training split, -1 elsewhere; `leaderboard` [L] places, possibly none; `monitors`: the folds
+    that monitor, one member after the other (none named: all).
     """
 
     bags: BagData
@@ -41,21 +52,34 @@ class MILFinalData:
     leaderboard: np.ndarray
     prescaled: bool = False
     impute: str = "none"
+    monitors: tuple[int, ...] = ()
 
-    def fold(self, monitor: str) -> FoldData:
-        """Monitored by the first fold of the training split ("inner"), or by the leaderboard (the seed's way)."""
+    @property
+    def train(self) -> np.ndarray:
+        """Places of the training split, those that monitor included."""
+        return np.flatnonzero(self.fold_of >= 0)
+
+    def inner(self, member: int) -> int:
+        """The fold that monitors a member; the first of all is the single model's."""
+        folds = self.monitors or tuple(np.unique(self.fold_of[self.train]).tolist())
+        return folds[member % len(folds)]
+
+    def fold(self, monitor: str, member: int = 0) -> FoldData:
+        """Monitored by an inner fold of the training split ("inner"), or by the leaderboard (the seed's way)."""
         if monitor == "leaderboard":
             parts = np.where(self.fold_of >= 0, 1, -1)
             parts[self.leaderboard] = 0
         else:
-            first = self.fold_of[self.fold_of >= 0].min()
-            parts = np.where(self.fold_of < 0, -1, np.where(self.fold_of == first, 0, 1))
+            parts = np.where(self.fold_of < 0, -1, np.where(self.fold_of == self.inner(member), 0, 1))
         return MILCVData(self.bags, parts, self.tasks, self.prescaled, self.impute).fold(0)
 
 
 @dataclass(frozen=True, eq=False)
 class MILFinalTrainer:
-    """Trains the final model in `study_dir` and writes its artifacts; run again with the same inputs, it reads them back."""
+    """Trains the final model in `study_dir` and writes its artifacts; run again with the same inputs, it reads them back.
+
+    With `final.ensemble` > 1 it trains so many members, each with its own seed and its own inner fold, and reports their mean.
+    """
 
     data: MILFinalData
     config: HPOConfig
@@ -70,43 +94,85 @@ class MILFinalTrainer:
     @cached_property
     def fingerprint(self) -> str:
         """Data, folds, parameters and settings in one hash: what a finished final model must match to be kept."""
-        final = dataclasses.asdict(self.final)
-        text = repr((self.data.bags.content, self.config.to_params(self.data.tasks), self.config.runtime, final))
+        return self._hash(dataclasses.asdict(self.final))
+
+    def _hash(self, *settings: object) -> str:
+        text = repr((self.data.bags.content, self.config.to_params(self.data.tasks), self.config.runtime, *settings))
         return content_hash(self.data.fold_of, self.data.leaderboard, text=text)
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The file of each member."""
+        if self.final.ensemble == 1:
+            return [self.folder / CHECKPOINT]
+        return [self.folder / MEMBERS / str(i) / CHECKPOINT for i in range(self.final.ensemble)]
 
     def is_done(self) -> bool:
         """Whether the same final model is there already."""
-        path, model = self.folder / "leaderboard_eval.json", self.folder / CHECKPOINT
-        return path.is_file() and model.is_file() and read_json(path).get("fingerprint") == self.fingerprint
+        needed = [self.folder / REPORT, self.folder / ABOUT, *self.checkpoints]
+        return all(path.is_file() for path in needed) and read_json(needed[0]).get("fingerprint") == self.fingerprint
 
-    def run(self, hook: EpochHook | None = None) -> dict[str, Any]:
+    def run(self, hook: MemberHook | None = None) -> dict[str, Any]:
         """Train, save, report the leaderboard once; gives the content of leaderboard_eval.json."""
         if self.is_done():
             log.info("final model: done already, in %s", self.folder)
-            return read_json(self.folder / "leaderboard_eval.json")
+            return read_json(self.folder / REPORT)
         make_folder(self.folder)
-        fold = self.data.fold(self.final.monitor)
-        result = MILFoldTrainer(self.data.tasks, self.final.max_epochs, self.final.patience).train(fold, self.config, hook)
-        params = self.config.to_params(self.data.tasks)
-        info = {
-            "params": params,
-            "best_epoch": result.best_epoch,
-            "data": self.data.bags.content,
-            "monitor": self.final.monitor,
-        }
-        save_checkpoint(self.folder / CHECKPOINT, result.model, fold, self.data.tasks, info)
-        report = self._report(fold, result)
-        write_json(self.folder / "leaderboard_eval.json", report)
+        self._clear()
+        for member, path in enumerate(self.checkpoints):
+            self._member(member, path, hook)
+        ensemble = Ensemble(tuple(map(load_checkpoint, self.checkpoints)))
+        report = self._report(ensemble)
+        self._describe(ensemble, report)
+        write_json(self.folder / REPORT, report)
         return report
 
-    def _report(self, fold: FoldData, result: FoldResult) -> dict[str, Any]:
+    def _clear(self) -> None:
+        """Without model.json the folder is no finished model, whatever another one left in it."""
+        (self.folder / ABOUT).unlink(missing_ok=True)
+        if self.final.ensemble == 1:
+            shutil.rmtree(self.folder / MEMBERS, ignore_errors=True)
+        else:
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def _member(self, member: int, path: Path, hook: MemberHook | None) -> None:
+        """Train a member, unless it is there already."""
+        mark = self._hash(self.final.max_epochs, self.final.patience, self.final.monitor, self.final.runtime, member)
+        if _is_trained(path, mark):
+            log.info("final model: member %d is trained already", member)
+            return
+        seed = self.config.runtime.seed
+        own = seed if member == 0 else stream_seed(seed, "member", member)
+        config = dataclasses.replace(self.config, runtime=dataclasses.replace(self.config.runtime, seed=own))
+        fold = self.data.fold(self.final.monitor, member)
+        watch = None if hook is None else lambda epoch: hook(member, epoch)
+        result = MILFoldTrainer(self.data.tasks, self.final.max_epochs, self.final.patience).train(fold, config, watch)
+        info = {
+            "params": self.config.to_params(self.data.tasks),
+            "seed": own,
+            "monitor": self.final.monitor,
+            "fold": self.data.inner(member) if self.final.monitor == "inner" else None,
+            "best_epoch": result.best_epoch,
+            "epochs": result.epochs,
+            "monitored": result.metrics.to_dict(),
+            "data": self.data.bags.content,
+            "recipe": recipe_of(self.data.bags.provenance),
+            "mark": mark,
+        }
+        make_folder(path.parent)
+        save_checkpoint(path, result.model, fold, self.data.tasks, info)
+
+    def _report(self, ensemble: Ensemble) -> dict[str, Any]:
+        infos = [member.info for member in ensemble.members]
+        single = len(infos) == 1
         report: dict[str, Any] = {
             "fingerprint": self.fingerprint,
             "monitor": self.final.monitor,
             "note": SEED_MONITOR_NOTE if self.final.monitor == "leaderboard" else "",
-            "best_epoch": result.best_epoch,
-            "epochs": result.epochs,
-            "monitored": result.metrics.to_dict(),
+            "best_epoch": infos[0]["best_epoch"] if single else None,
+            "epochs": infos[0]["epochs"] if single else None,
+            "members": [{name: info[name] for name in ("fold", "seed", "best_epoch", "epochs", "monitored")} for info in infos],
+            "monitored": infos[0]["monitored"] if single else self._held_out(ensemble).to_dict(),
             "leaderboard": None,
             "attention": None,
         }
@@ -114,9 +180,8 @@ class MILFinalTrainer:
         if not len(rows):
             log.warning("no molecule of split %r: the final model is saved, nothing is reported", self.final.leaderboard_split)
             return report
-        evaluator = ModelEvaluator(result.model, fold.scaled, self.data.tasks)
-        predictions = evaluator.predict(rows)
-        metrics = evaluator.evaluate(rows, predictions)
+        predictions = ensemble.predict(self.data.bags, rows)
+        metrics = self._scores(rows, predictions.probability)
         warn_undefined(metrics, self.final.leaderboard_split)
         attention = self.final.attn_out or self.folder / "leaderboard_attn.parquet"
         tables = (self.data.bags, rows, predictions.probability)
@@ -124,6 +189,39 @@ class MILFinalTrainer:
         write_table(self.folder / "leaderboard_predictions.parquet", prediction_table(*tables, self.data.tasks))
         write_table(self.folder / "leaderboard_per_task.csv", metrics_table(metrics))
         return {**report, "leaderboard": metrics.to_dict(), "attention": str(attention)}
+
+    def _scores(self, rows: np.ndarray, probability: np.ndarray) -> Metrics:
+        raw = self.data.bags.raw
+        return evaluate(raw.y[rows], probability, raw.w[rows], self.data.tasks)
+
+    def _held_out(self, ensemble: Ensemble) -> Metrics:
+        """Scores of what monitored the members, each molecule predicted by those that it monitored."""
+        total, count = np.zeros((len(self.data.bags), len(self.data.tasks))), np.zeros(len(self.data.bags))
+        for i, member in enumerate(ensemble.members):
+            rows = self.data.fold(self.final.monitor, i).val
+            total[rows] += member.evaluator(self.data.bags).predict(rows).probability
+            count[rows] += 1
+        rows = np.flatnonzero(count)
+        return self._scores(rows, total[rows] / count[rows, None])
+
+    def _describe(self, ensemble: Ensemble, report: dict[str, Any]) -> None:
+        """Write where the model applies, its card, and model.json, which makes it a finished model."""
+        domain = domain_of(self.data.bags, self.data.train, self.config.runtime.seed)
+        applies = None if domain is None else domain.save(self.folder)
+        members = [str(path.relative_to(self.folder)) for path in self.checkpoints]
+        about = about_model(ensemble, members, self.data.bags, self.data.train, applies)
+        write_text(self.folder / CARD, model_card(about, report))
+        write_json(self.folder / ABOUT, about)
+
+
+def _is_trained(path: Path, mark: str) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        return load_checkpoint(path).info.get("mark") == mark
+    except DataError as error:
+        log.warning("%s; it is trained again", error)
+        return False
 
 
 def metrics_table(metrics: Metrics) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Deterministic Lightning trainers, the loaders they read, and evaluation of a trained model (seed 1.2)."""
+"""Deterministic Lightning trainers and the loaders they read (seed 1.2)."""
 
 import contextlib
 import logging
@@ -16,13 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from milbench.configs import HPOConfig, RuntimeConfig
 from milbench.data.bags import BagBatch
-from milbench.data.cv import FoldData, ScaledBags
+from milbench.data.cv import FoldData
 from milbench.data.targets import Targets
-from milbench.metrics import Metrics, evaluate
-from milbench.models.mil import MILTaskAttnMixerWithAux
-from milbench.tasks import TaskSet
-
-EVAL_BATCH = 512
+from milbench.training.evaluator import EVAL_BATCH
 
 
 def quiet_lightning() -> None:
@@ -107,38 +103,3 @@ def _loader(batches: _Batches, sampler: object, runtime: RuntimeConfig) -> DataL
         persistent_workers=runtime.num_workers > 0,
         pin_memory=runtime.pin_memory and torch.cuda.is_available(),
     )
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Probabilities [n, T] of molecules, in order; attention [R, T] of their instances, molecule after molecule."""
-
-    probability: np.ndarray
-    attention: np.ndarray
-
-
-@dataclass(frozen=True)
-class ModelEvaluator:
-    """Predicts and scores molecules with a trained model, on the device where the model is."""
-
-    model: MILTaskAttnMixerWithAux
-    data: ScaledBags
-    tasks: TaskSet
-
-    @torch.inference_mode()
-    def predict(self, rows: np.ndarray) -> Predictions:
-        """Predict the molecules `rows` [n] (places in the data set)."""
-        was_training, device = self.model.training, next(self.model.parameters()).device
-        self.model.eval()
-        outputs = [
-            self.model.forward_bags(self.data.batch(index).to(device)) for index in torch.from_numpy(rows).split(EVAL_BATCH)
-        ]
-        self.model.train(was_training)
-        probability = torch.cat([torch.sigmoid(out.logits.double()) for out in outputs])
-        return Predictions(probability.cpu().numpy(), torch.cat([out.attn.float() for out in outputs]).cpu().numpy())
-
-    def evaluate(self, rows: np.ndarray, predictions: Predictions | None = None) -> Metrics:
-        """Scores of the molecules `rows`, whose labels are read here."""
-        predictions = predictions or self.predict(rows)
-        raw = self.data.bags.raw
-        return evaluate(raw.y[rows], predictions.probability, raw.w[rows], self.tasks)

@@ -99,7 +99,12 @@ def test_without_a_leaderboard_the_model_is_saved_and_nothing_is_reported(
     assert report["leaderboard"] is None
     assert report["attention"] is None
     assert "no molecule of split 'leaderboard': the final model is saved, nothing is reported" in caplog.text
-    assert sorted(path.name for path in (tmp_path / FINAL_FOLDER).iterdir()) == ["best_model.ckpt", "leaderboard_eval.json"]
+    assert sorted(path.name for path in (tmp_path / FINAL_FOLDER).iterdir()) == [
+        "best_model.ckpt",
+        "leaderboard_eval.json",
+        "model.json",
+        "model_card.md",
+    ]
 
 
 def test_the_checkpoint_predicts_what_was_reported(tmp_path: Path) -> None:
@@ -138,7 +143,7 @@ def test_a_model_is_not_used_on_other_features(tmp_path: Path) -> None:
     train(tmp_path, data, max_epochs=1)
     trained = load_checkpoint(tmp_path / FINAL_FOLDER / "best_model.ckpt")
     renamed = dataclasses.replace(data.bags, names2d=tuple(f"other_{name}" for name in data.bags.names2d))
-    with pytest.raises(DataError, match="are not those that the model was trained on"):
+    with pytest.raises(DataError, match="lacks 5 of the 5 2D features that the model was trained on"):
         trained.evaluator(renamed)
 
 
@@ -160,7 +165,7 @@ def test_a_finished_final_model_is_read_back_not_trained_again(tmp_path: Path) -
     data = final_data(bags_with_leaderboard())
     first = train(tmp_path, data)
     epochs: list[Epoch] = []
-    again = train(tmp_path, data, epochs.append)
+    again = train(tmp_path, data, lambda _, epoch: epochs.append(epoch))
     assert not epochs
     assert again.keys() == first.keys()
     assert again["fingerprint"] == first["fingerprint"]
@@ -177,7 +182,7 @@ def test_a_final_model_of_other_inputs_is_trained_again(tmp_path: Path, change: 
         data = dataclasses.replace(data, fold_of=np.where(data.fold_of < 0, -1, (data.fold_of + 1) % 3))
     elif change == "checkpoint gone":
         (tmp_path / FINAL_FOLDER / "best_model.ckpt").unlink()
-    train(tmp_path, data, epochs.append, max_epochs=2 if change == "epochs" else 1)
+    train(tmp_path, data, lambda _, epoch: epochs.append(epoch), max_epochs=2 if change == "epochs" else 1)
     assert epochs
     assert (tmp_path / FINAL_FOLDER / "best_model.ckpt").is_file()
 

@@ -22,8 +22,9 @@ from milbench.metrics import evaluate
 from milbench.models.mil import LossTerms, MILTaskAttnMixerWithAux
 from milbench.tasks import EUOS25
 from milbench.testing import make_tables
+from milbench.training.evaluator import ModelEvaluator
 from milbench.training.fold import Epoch, FoldResult, MILFoldTrainer, probabilities
-from milbench.training.trainer import ModelEvaluator, interruptible
+from milbench.training.trainer import interruptible
 from runs import PINS, alter_step, each_fold, same_weights
 
 CONFIG = HPOConfig.from_params(PINS, EUOS25, runtime=RuntimeConfig(accelerator="cpu"))
