@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from builders import batch_of, make_bags
 from milbench.data.bags import BagBatch, BagData
 
+pytest_plugins = ["reliability"]
 torch.set_num_threads(1)
 settings.register_profile(
     "milbench", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
