@@ -1,0 +1,103 @@
+"""Predictions with their labels, as runs leave them: found, read, joined on the molecules that two runs share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from milbench.data.scoring import by_molecule
+from milbench.data.tables import read_table
+from milbench.errors import DataError
+from milbench.files import content_hash, make_folder, write_table
+from milbench.run_config import FINAL_FOLDER
+
+OUT_OF_FOLD, LEADERBOARD = "out of fold", "leaderboard"
+FILES = {OUT_OF_FOLD: Path("oof.parquet"), LEADERBOARD: Path(FINAL_FOLDER) / "leaderboard_predictions.parquet"}
+"""Where a study folder keeps the predictions of each part."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Predictions p [n, T] of one run on molecules `ids` [n] with labels y [n, T] (NaN where unknown) and the weights
+    [n, T] of its APs (a column of NaN: unweighted). `part` says which molecules these are.
+    """
+
+    run: str
+    part: str
+    names: tuple[str, ...]
+    ids: np.ndarray
+    y: np.ndarray
+    p: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def title(self) -> str:
+        """Run and part, as a chart names them."""
+        return f"{self.run}, {self.part}"
+
+    @cached_property
+    def content(self) -> str:
+        """A hash of everything that a score depends on."""
+        return content_hash(self.y, self.p, self.weights, text="\n".join((*self.names, *self.ids)))
+
+    def take(self, rows: np.ndarray) -> "Result":
+        """These molecules."""
+        return Result(self.run, self.part, self.names, *(v[rows] for v in (self.ids, self.y, self.p, self.weights)))
+
+
+def read_result(path: str | Path, run: str, part: str) -> Result:
+    """Read a table with ID, pred_<task> and label_<task> (weight_<task> where the AP is weighted); else a DataError."""
+    table = read_table(path, ("ID",))
+    names = [name.removeprefix("pred_") for name in table.names if name.startswith("pred_")]
+    names = [name for name in names if f"label_{name}" in table.names]
+    if not names:
+        raise DataError(path, "has no pred_<endpoint> with its label_<endpoint>", do="give a table that `milbench run` wrote")
+    weighted = [name for name in names if f"weight_{name}" in table.names]
+    ids, p = by_molecule(table, [(f"pred_{name}",) for name in names])
+    _, y = by_molecule(table, [(f"label_{name}",) for name in names])
+    weights = np.full(p.shape, np.nan)
+    weights[:, [name in weighted for name in names]] = by_molecule(table, [(f"weight_{name}",) for name in weighted])[1]
+    return Result(run, part, tuple(names), ids, y, p, weights)
+
+
+def result_files(study: str | Path) -> dict[str, Path]:
+    """The parts that a study folder has predictions of, and where."""
+    return {part: Path(study) / path for part, path in FILES.items() if (Path(study) / path).is_file()}
+
+
+def shared(a: Result, b: Result) -> tuple[Result, Result, tuple[str, ...]]:
+    """Both results on the molecules, endpoints and labels that they share, in one order, and what was left out, in words."""
+    names = [name for name in a.names if name in b.names]
+    places = pd.Index(b.ids).get_indexer(pd.Index(a.ids))
+    both = places >= 0
+    if not names or not both.any():
+        raise DataError(f"{a.title} and {b.title}", "share no molecule with the same endpoints", do="compare other runs")
+    one, other = _columns(a, names).take(np.flatnonzero(both)), _columns(b, names).take(places[both])
+    differ = ~((one.y == other.y) | (np.isnan(one.y) & np.isnan(other.y)))
+    one.y[differ] = other.y[differ] = np.nan
+    counts = {
+        "molecules of one run alone": len(a.ids) + len(b.ids) - 2 * int(both.sum()),
+        "labels that the runs do not agree on": int(differ.sum()),
+        "endpoints of one run alone": len(a.names) + len(b.names) - 2 * len(names),
+    }
+    return one, other, tuple(f"{count:,} {what} left out" for what, count in counts.items() if count)
+
+
+def _columns(result: Result, names: list[str]) -> Result:
+    chosen = [result.names.index(name) for name in names]
+    parts = (result.y[:, chosen].copy(), result.p[:, chosen], result.weights[:, chosen])
+    return Result(result.run, result.part, tuple(names), result.ids, *parts)
+
+
+def kept(folder: str | Path, key: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The table `key` of a folder of results that cost time, made if it is not there; `key` hashes what it is made of."""
+    path = Path(folder) / f"{key}.parquet"
+    if path.is_file():
+        return pd.read_parquet(path)
+    table = make()
+    make_folder(path.parent)
+    write_table(path, table)
+    return table

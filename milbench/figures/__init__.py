@@ -1,0 +1,14 @@
+"""Every figure, one function each: the same in apps, notebooks, reports and optuna-dashboard. Tables in, Plotly out."""
+
+from milbench.figures.curves import calibration_curves, pr_curves, roc_curves, score_distribution, threshold_curves
+from milbench.figures.scores import differences, score_intervals
+
+__all__ = [
+    "calibration_curves",
+    "differences",
+    "pr_curves",
+    "roc_curves",
+    "score_distribution",
+    "score_intervals",
+    "threshold_curves",
+]
