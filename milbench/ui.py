@@ -5,8 +5,10 @@ How an app is written (`apps/home.py` is the example) and tested:
 - `with app.setup(hide_code=True)` holds imports; cells are named, hidden, one idea each; logic and figures live in the library.
 - The first cell is `ui.header("home")`. State lives in the URL: build a control with `value=ui.param("trial", "0")`, and write
   it back in a cell of its own with `ui.remember(trial=trial.value)`; what `ui.param` reads is no dependency, so nothing loops.
-- Live: `tick = ui.ticker()` asks every few seconds; a cell that reads `tick.value` calls `ui.notice(seen, see, *paths)`, and
-  cells that read `seen()` run again only when one of those files has changed (`seen, see = mo.state("")` beside the ticker).
+- Live: `tick = ui.ticker()` asks every few seconds; a cell that reads `tick.value` calls `ui.notice(seen, see, *paths)` or
+  `ui.update(seen, see, value)`, and cells that read `seen()` run again only when one of those files, or the value, has
+  changed (`seen, see = mo.state(...)` in a cell before).
+- Jobs: `ui.attempt(lambda: submit(...))` shows our own errors in place; `ui.progress(state)` is a job at a glance.
 - Nothing there yet: `mo.stop(not studies, ui.empty("No study yet", "Launch one.", "hpo_launch"))`.
 - As a script (`python apps/home.py`) an app prints its numbers: `ui.say(lines)` is silent in the browser.
 - Tests: `tests/apps/` runs every named cell alone (`cell.run`), every app as a script (`app.run()`), and in Chromium through
@@ -16,7 +18,7 @@ How an app is written (`apps/home.py` is the example) and tested:
 import html
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,10 @@ from urllib.parse import urlencode
 
 import marimo as mo
 
-from milbench.errors import DataError
+from milbench.errors import DataError, MilbenchError
+from milbench.jobs import JOB, JobState, log_tail, state_of
 from milbench.palette import STATES
-from milbench.workspace import ROOT_VARIABLE, inside
+from milbench.workspace import ROOT_VARIABLE, inside, name_of
 
 CARRIED = ("store", "study", "run")
 """What stays chosen on the way from one app to the next."""
@@ -51,27 +54,36 @@ APPS = (
 )
 
 _STYLE = """<style>
+[data-testid=notebook-actions-dropdown]{display:none}
+#App .xl\\:px-24{padding-left:2.5rem;padding-right:2.5rem}
+#App .sm\\:pt-8{padding-top:.8rem}
 .mb-nav{display:flex;flex-wrap:wrap;gap:.15rem .3rem;align-items:center;border-bottom:1px solid #8885;padding:.2rem 0 .5rem;
- margin-bottom:.9rem;font:500 .95rem/1.4 system-ui,sans-serif}
+ margin-bottom:.7rem;font-weight:500}
 .mb-nav b{font-weight:700;letter-spacing:.02em;margin-right:.8rem}
-.mb-nav a{color:inherit;text-decoration:none;padding:.25rem .65rem;border-radius:.45rem}
+.mb-nav a{color:inherit;text-decoration:none;padding:.2rem .65rem;border-radius:.45rem}
 .mb-nav a:hover,.mb-nav a:focus-visible{background:#8883;outline:none}
 .mb-nav a:focus-visible{box-shadow:0 0 0 2px #56B4E9}
 .mb-nav a[aria-current]{background:#0072B2;color:#fff}
 .mb-nav .mb-more{margin-left:auto}
-.mb-head h1{font:600 1.6rem/1.25 system-ui,sans-serif;margin:0}
+.mb-head h1{font-weight:700;font-size:1.6rem;line-height:1.25;margin:0}
 .mb-head p{margin:.15rem 0 0;color:#7A828C}
-.mb-table{border-collapse:collapse;width:100%;font:.92rem/1.45 system-ui,sans-serif}
-.mb-table th{text-align:left;font-weight:600;color:#7A828C;border-bottom:1px solid #8886;padding:.3rem .7rem .3rem 0}
-.mb-table td{border-bottom:1px solid #8883;padding:.35rem .7rem .35rem 0;vertical-align:middle}
+.mb-section{font-weight:700;font-size:1.15rem;line-height:1.3;margin:.9rem 0 .3rem}
+.mb-table{border-collapse:collapse;width:100%;font-size:.95rem;line-height:1.45}
+.mb-table th{text-align:left;font-weight:600;color:#7A828C;border-bottom:1px solid #8886;padding:.3rem 1rem .3rem 0}
+.mb-table td{border-bottom:1px solid #8883;padding:.35rem 1rem .35rem 0;vertical-align:middle}
 .mb-table td.mb-n,.mb-table th.mb-n{text-align:right;font-variant-numeric:tabular-nums}
-.mb-table a,.mb-head a,.mb-go{color:#2b8fd0;text-decoration:underline;text-underline-offset:.15em}
-.mb-tag{display:inline-block;border-radius:1rem;padding:0 .6rem;font-size:.82rem;line-height:1.5;border:1.5px solid;
+.mb-table a{color:#2b8fd0;text-decoration:underline;text-underline-offset:.15em}
+.mb-tag{display:inline-block;border-radius:1rem;padding:0 .6rem;font-size:.85rem;line-height:1.5;border:1.5px solid;
  white-space:nowrap}
 .mb-bar{display:inline-block;vertical-align:middle;width:9rem;height:.55rem;border-radius:.3rem;background:#8884;overflow:hidden}
 .mb-bar i{display:block;height:100%;background:#0072B2}
 .mb-dim{color:#7A828C}
+.mb-log{font:.8rem/1.5 ui-monospace,monospace;background:#8882;border-radius:.4rem;padding:.5rem .8rem;margin:0;
+ overflow-x:auto;max-height:16rem;white-space:pre-wrap}
 </style>"""
+_LINK = (
+    "color:#2b8fd0;text-decoration:underline;text-underline-offset:.15em"  # also inside of callouts, which styles do not reach
+)
 
 
 def root() -> Path:
@@ -118,9 +130,20 @@ def header(app: str, *controls: mo.Html) -> mo.Html:
     return mo.vstack([mo.Html(_STYLE + nav), mo.hstack([head, *controls], justify="space-between", align="end")], gap=0.2)
 
 
+def section(title: str) -> str:
+    """A heading, HTML."""
+    return f'<h2 class="mb-section">{html.escape(title)}</h2>'
+
+
+def below(folder: Path) -> str:
+    """A folder's name in the workspace."""
+    return name_of(root(), folder)
+
+
 def go(words: str, app: str, **params: object) -> str:
     """A link to another app, as HTML."""
-    return f'<a class="mb-go" target="_self" href="{html.escape(link(app, **params))}">{html.escape(words)}</a>'
+    where = html.escape(link(app, **params))
+    return f'<a target="_self" style="{_LINK}" href="{where}">{html.escape(words)}</a>'
 
 
 def empty(title: str, text: str, app: str | None = None, words: str = "", **params: object) -> mo.Html:
@@ -173,11 +196,15 @@ def signature(*paths: Path) -> str:
     return " ".join(parts)
 
 
+def update(seen: Any, see: Any, value: Any) -> None:
+    """Tell the cells that read `seen()` what is new, and only where it is (a frozen dataclass, a tuple, a string)."""
+    if value != seen():
+        see(value)
+
+
 def notice(seen: Any, see: Any, *paths: Path) -> None:
     """Tell the cells that read `seen()` when one of `paths` has changed, and only then."""
-    now = signature(*paths)
-    if now != seen():
-        see(now)
+    update(seen, see, signature(*paths))
 
 
 def say(*lines: str) -> None:
@@ -202,6 +229,37 @@ def bar(done: int, total: int, words: str = "") -> str:
     label = html.escape(f"{text} {words}".strip())
     role = f'role="progressbar" aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{done}" aria-label="{label}"'
     return f'<span class="mb-bar" {role}><i style="width:{share:.1%}"></i></span> {said}'
+
+
+def progress(state: JobState) -> str:
+    """A job at a glance, HTML: how it is, what it is at, how far."""
+    words = "" if state.stage == state.state else state.stage
+    return f"{tag(state.state)} {bar(state.done, state.total, words)}"
+
+
+def is_active(state: JobState | None) -> bool:
+    """Whether a job is still going on."""
+    return state is not None and state.state in {"queued", "running"}
+
+
+def job_state(folder: Path) -> JobState | None:
+    """How the job of a folder is; None where there is none."""
+    return state_of(folder) if (folder / JOB).is_file() else None
+
+
+def attempt(action: Callable[[], object]) -> mo.Html | None:
+    """Do something a button asks for; an error of ours is shown in its one line."""
+    try:
+        action()
+    except MilbenchError as error:
+        return problem(error)
+    return None
+
+
+def log_box(folder: Path, lines: int = 12) -> mo.Html:
+    """The last lines of a job's log."""
+    text = html.escape("\n".join(log_tail(folder, lines)) or "nothing yet")
+    return mo.Html(f'<pre class="mb-log" tabindex="0" aria-label="Log">{text}</pre>')
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = (), caption: str = "") -> str:

@@ -1,10 +1,11 @@
-"""What lies below a folder such as runs/: bag stores, studies, final models. Reads files alone; loads no torch.
+"""What lies below a folder such as runs/: bag stores, studies, final models, jobs. Reads files alone; loads no torch.
 
 The apps show this and nothing else, so a reload, a second browser and a crash all see the same.
 """
 
 import json
 import os
+import socket
 import time
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from milbench.errors import DataError, StudyError
 from milbench.files import is_alive, read_json
+from milbench.jobs import JOB, STATUS, STUDIES, JobState, jobs_in, read_job, state_of
 from milbench.run_config import FINAL_FOLDER
 
 if TYPE_CHECKING:
@@ -22,14 +24,14 @@ if TYPE_CHECKING:
 
 DEPTH = 6
 """Folders below the root that are looked into."""
-STUDY_FILE, STUDY_NAME = "study.db", "milbench"
+STUDY_FILE, STUDY_NAME, METRICS = "study.db", "milbench", "metrics.jsonl"
 ROOT_VARIABLE = "MILBENCH_ROOT"
 """Environment variable through which `milbench serve` tells the apps their workspace."""
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """A bag store, as its manifest describes it. `key`: which conformer is the cause is known (the demo)."""
+    """A bag store, as its manifest describes it. `simulated`: the demo, whose key conformers are known."""
 
     folder: Path
     name: str
@@ -58,7 +60,6 @@ class StudyInfo:
     state: str
     stage: str
     updated: float
-    number: int
 
     @property
     def finished(self) -> int:
@@ -87,6 +88,7 @@ class Workspace:
     stores: tuple[StoreInfo, ...]
     studies: tuple[StudyInfo, ...]
     finals: tuple[FinalInfo, ...]
+    jobs: tuple[JobState, ...]
     problems: tuple[str, ...]
 
 
@@ -110,6 +112,7 @@ def scan(root: str | Path) -> Workspace:
         tuple(sorted(stores, **newest)),
         tuple(sorted(studies, key=lambda info: -info.updated)),
         tuple(sorted(finals, **newest)),
+        tuple(jobs_in(root)),
         tuple(problems),
     )
 
@@ -134,8 +137,10 @@ def study_folders(root: Path) -> list[Path]:
 
 
 def is_study(folder: Path) -> bool:
-    """Whether a study or a run of one lies in `folder`."""
-    return (folder / STUDY_FILE).is_file() or (folder / "metrics.jsonl").is_file()
+    """Whether a study lies in `folder`, or a run or job that will make one."""
+    if (folder / STUDY_FILE).is_file() or (folder / METRICS).is_file():
+        return True
+    return (folder / JOB).is_file() and read_job(folder).command[0] in STUDIES
 
 
 def name_of(root: Path, folder: Path) -> str:
@@ -207,7 +212,6 @@ def study_info(root: Path, folder: Path) -> StudyInfo:
         state=state,
         stage=stage,
         updated=updated,
-        number=study_number(root, folder),
     )
 
 
@@ -218,15 +222,21 @@ def run_arguments(folder: Path) -> dict[str, Any]:
 
 
 def run_status(folder: Path) -> tuple[str, str, float]:
-    """(state, stage, when) of the run in `folder`; one whose process is gone without a word is `lost`."""
-    path = folder / "status.json"
-    files = [file for file in (path, folder / "metrics.jsonl", folder / STUDY_FILE) if file.is_file()]
-    updated = max((file.stat().st_mtime for file in files), default=folder.stat().st_mtime)
-    if not path.is_file():
+    """(state, stage, when it last said so) of the run in `folder`, whether it was started as a job or on a terminal.
+
+    A run whose process is gone without a word is `lost`; a folder without a run has state ''.
+    """
+    times = [file.stat().st_mtime for name in (STATUS, METRICS, STUDY_FILE) if (file := folder / name).is_file()]
+    updated = max(times, default=folder.stat().st_mtime)
+    if (folder / JOB).is_file():
+        job = state_of(folder)
+        return job.state, job.stage, updated
+    if not (folder / STATUS).is_file():
         return "", "", updated
-    status = read_json(path)
-    if status.get("state") == "running" and not is_alive(int(status.get("pid", 0))):
-        return "lost", f"ended without a word at: {status.get('stage', '')}", updated
+    status = read_json(folder / STATUS)
+    here = status.get("host", socket.gethostname()) == socket.gethostname()
+    if status.get("state") == "running" and here and not is_alive(int(status.get("pid", 0))):
+        return "lost", f"ended without a word while at: {status.get('stage', '')}", updated
     return status.get("state", ""), status.get("stage", ""), updated
 
 
@@ -251,14 +261,15 @@ def open_study(folder: Path) -> "optuna.Study":
     if not (folder / STUDY_FILE).is_file():
         raise StudyError(folder, f"holds no study (no {STUDY_FILE})", do="launch one")
     try:
-        return optuna.load_study(study_name=STUDY_NAME, storage=_storage(folder.resolve()))
+        return optuna.load_study(study_name=STUDY_NAME, storage=_storage(folder.resolve(), (folder / STUDY_FILE).stat().st_ino))
     except (KeyError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         why = str(error).splitlines()[0][:200]
         raise StudyError(folder / STUDY_FILE, f"cannot be read as a study ({why})", do="move it away") from error
 
 
 @lru_cache(maxsize=256)
-def _storage(folder: Path) -> Any:
+def _storage(folder: Path, inode: int) -> Any:
+    """The storage in `folder`; the file that it holds open keeps its inode, so one that replaced it is another."""
     import optuna
 
     options = {"connect_args": {"timeout": 60}}
@@ -278,17 +289,15 @@ def dashboard_url(root: Path, folder: Path, trial: int | None = None) -> str:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Every whole line of metrics.jsonl: one an epoch, with trial and fold."""
-    path = folder / "metrics.jsonl"
+    path = folder / METRICS
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
 
 
-def ago(when: float, now: float | None = None) -> str:
-    """How long ago: 12 s ago, 5 min ago, 3 h ago, 2 days ago."""
-    gone = max(0.0, (time.time() if now is None else now) - when)
-    for unit, seconds, least in (("days", 86400, 2 * 86400), ("h", 3600, 3600), ("min", 60, 60)):
-        if gone >= least:
-            return f"{gone / seconds:.0f} {unit} ago"
-    return f"{gone:.0f} s ago"
+def clock(when: float) -> str:
+    """A moment as people say it: 14:05 today, else 23 Nov 14:05. (Not "5 min ago", which would be wrong soon.)"""
+    then = time.localtime(when)
+    same_day = time.strftime("%Y%j", then) == time.strftime("%Y%j")
+    return time.strftime("%H:%M" if same_day else "%d %b %H:%M", then)

@@ -52,7 +52,7 @@ def workbench(workspace: Path, tmp_path: Path) -> Iterator[Workbench]:
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium with an empty profile, 1280 × 800."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
@@ -64,6 +64,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             env={**os.environ, "LANG": "C.UTF-8"},
         )
         context.set_default_timeout(60_000)
+        expect.set_options(timeout=30_000)
         yield context
         context.close()
 

@@ -1,0 +1,153 @@
+"""What lies below a folder is found, at a glance, and what cannot be read is said."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from milbench.data.store import store_from_tables
+from milbench.errors import DataError, StudyError
+from milbench.files import write_json
+from milbench.run_config import FINAL_FOLDER
+from milbench.testing import make_tables
+from milbench.workspace import clock, dashboard_url, inside, open_study, read_metrics, run_status, scan, study_number
+
+
+def make_study(folder: Path, values: tuple[float, ...] = (0.2, 0.7, 0.5)) -> Path:
+    """A study with these complete trials, a pruned and a running one."""
+    folder.mkdir(parents=True)
+    study = optuna.create_study(study_name="milbench", storage=f"sqlite:///{folder / 'study.db'}", direction="maximize")
+    for value in values:
+        study.add_trial(optuna.trial.create_trial(value=value, params={}, distributions={}))
+    study.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED, value=0.9))
+    study.ask()
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A workspace with a store, a study and a final model."""
+    tables = make_tables(tmp_path / "tables", n_molecules=30)
+    store_from_tables(tmp_path / "runs" / "mine" / "store", tables.labels, tables.feat2d, [tables.feat3d])
+    study = make_study(tmp_path / "runs" / "mine" / "study")
+    write_json(study / "run_meta.json", {"arguments": {"store": "runs/mine/store", "run_hpo": True, "trials": 9}})
+    scores = {"macro_ap": 0.5, "min_ap": 0.2, "macro_auc": 0.7, "tasks": {}}
+    (study / FINAL_FOLDER).mkdir()
+    write_json(study / FINAL_FOLDER / "leaderboard_eval.json", {"monitored": scores, "leaderboard": None, "note": ""})
+    return tmp_path / "runs"
+
+
+def test_stores_studies_and_final_models_are_found(root: Path) -> None:
+    found = scan(root)
+    (store,), (study,), (final,) = found.stores, found.studies, found.finals
+    assert (store.name, store.molecules, len(store.tasks)) == ("mine/store", 30, 4)
+    assert store.conformers > 30
+    assert not store.simulated
+    assert study.name == final.name == "mine/study"
+    assert study.states == {"COMPLETE": 3, "PRUNED": 1, "RUNNING": 1}
+    assert (study.best_trial, study.best_value, study.finished, study.budget) == (1, 0.7, 4, 9)
+    assert study.store == "runs/mine/store"
+    assert final.monitored["macro_ap"] == 0.5
+    assert found.problems == ()
+
+
+def test_a_workspace_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    found = scan(tmp_path / "nothing")
+    assert (found.stores, found.studies, found.finals, found.jobs, found.problems) == ((), (), (), (), ())
+
+
+def test_nothing_changed_is_an_equal_workspace_and_a_new_trial_is_not(root: Path) -> None:
+    before = scan(root)
+    assert scan(root) == before
+    study = optuna.load_study(study_name="milbench", storage=f"sqlite:///{root / 'mine/study/study.db'}")
+    study.add_trial(optuna.trial.create_trial(value=0.8, params={}, distributions={}))
+    after = scan(root)
+    assert after != before
+    assert after.studies[0].best_value == 0.8
+
+
+def test_what_cannot_be_read_is_said_and_hides_nothing_else(root: Path) -> None:
+    (root / "broken").mkdir()
+    (root / "broken" / "manifest.json").write_text("{")
+    (root / "other").mkdir()
+    write_json(root / "other" / "manifest.json", {"name": "of another program"})
+    (root / "torn").mkdir()
+    (root / "torn" / "study.db").write_bytes(b"not a database at all" * 100)
+    found = scan(root)
+    assert [info.name for info in found.stores] == ["mine/store"]
+    assert len(found.studies) == 1
+    assert len(found.problems) == 3
+    assert any("torn/study.db" in line and "cannot be read as a study" in line for line in found.problems)
+
+
+def test_looking_does_not_make_or_change_files(root: Path) -> None:
+    def files() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+    before = files()
+    scan(root)
+    open_study(root / "mine/study").get_trials()
+    assert files() == before
+
+
+def test_a_study_that_was_deleted_and_made_again_is_read_anew(root: Path) -> None:
+    assert scan(root).studies[0].best_value == 0.7
+    shutil.rmtree(root / "mine/study")
+    make_study(root / "mine/study", values=(0.1,))
+    assert scan(root).studies[0].best_value == 0.1
+
+
+def test_a_run_whose_process_is_gone_is_lost(tmp_path: Path) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    status = {"state": "running", "stage": "study", "pid": int(gone.stdout), "time": time.time()}
+    write_json(tmp_path / "status.json", status)
+    assert run_status(tmp_path)[:2] == ("lost", "ended without a word while at: study")
+    write_json(tmp_path / "status.json", {**status, "pid": os.getpid()})
+    assert run_status(tmp_path)[:2] == ("running", "study")
+    write_json(tmp_path / "status.json", {**status, "host": "another-machine"})
+    assert run_status(tmp_path)[0] == "running"  # nothing is known of it
+
+
+def test_a_name_cannot_leave_the_workspace(root: Path) -> None:
+    assert inside(root, "mine/store") == root / "mine/store"
+    for name in ("../tables", "/etc/passwd", "mine/../../tables"):
+        with pytest.raises(DataError, match="outside of the workspace"):
+            inside(root, name)
+    with pytest.raises(DataError, match="is not there"):
+        inside(root, "mine/nothing")
+
+
+def test_a_study_keeps_its_number_and_address(root: Path) -> None:
+    number = study_number(root, root / "mine/study")
+    assert number == study_number(root.absolute(), root.absolute() / "mine" / "study")
+    assert number != study_number(root, root / "mine/study2")
+    assert dashboard_url(root, root / "mine/study", 3) == f"/dashboard/studies/{number}/trials?numbers=3"
+
+
+def test_a_line_of_metrics_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path) == []
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"epoch": 0}) + "\n" + '{"epoch": 1')
+    assert read_metrics(tmp_path) == [{"epoch": 0}]
+
+
+def test_opening_what_is_no_study_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="holds no study"):
+        open_study(tmp_path)
+    sqlite3.connect(tmp_path / "study.db").close()
+    (tmp_path / "study.db").write_bytes(b"x" * 5000)
+    with pytest.raises(StudyError, match="cannot be read as a study"):
+        open_study(tmp_path)
+
+
+def test_a_moment_is_told_with_its_day_unless_that_is_today() -> None:
+    now = time.time()
+    assert clock(now) == time.strftime("%H:%M", time.localtime(now))
+    assert clock(0) == time.strftime("%d %b %H:%M", time.localtime(0))
