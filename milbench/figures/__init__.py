@@ -2,6 +2,7 @@
 
 from milbench.figures.curves import calibration_curves, pr_curves, roc_curves, score_distribution, threshold_curves
 from milbench.figures.scores import differences, score_intervals
+from milbench.figures.study import study_aps
 
 __all__ = [
     "calibration_curves",
@@ -10,5 +11,6 @@ __all__ = [
     "roc_curves",
     "score_distribution",
     "score_intervals",
+    "study_aps",
     "threshold_curves",
 ]
