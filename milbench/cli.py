@@ -31,9 +31,7 @@ from milbench.runlog import as_job, describe_job, is_job, log_to_console
 from milbench.serve import LabConfig, ServeConfig, run_lab, run_serve
 from milbench.version import __version__
 
-EXTRAS = {"rdkit": "chem", "submitit": "slurm"} | dict.fromkeys(
-    ("marimo", "uvicorn", "a2wsgi", "optuna_dashboard", "jupyterlab"), "apps"
-)
+EXTRAS = {"rdkit": "chem"} | dict.fromkeys(("marimo", "uvicorn", "a2wsgi", "optuna_dashboard", "jupyterlab"), "apps")
 """What is installed on request only, and the extra that brings it."""
 ABOUT = "Multi-task MIL on molecules and their conformers."
 

@@ -40,3 +40,7 @@ class ConfigError(MilbenchError):
 
 class StudyError(MilbenchError):
     """A study cannot be joined, or went wrong in a way that the user must know of."""
+
+
+class ClusterError(MilbenchError):
+    """The cluster refuses a job, or does not answer."""

@@ -1,17 +1,19 @@
 """What `milbench prepare` is asked to do. Loads neither torch nor RDKit."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from milbench.cluster import ClusterFlags, Flags
 from milbench.columns import Columns
 from milbench.errors import ConfigError
 from milbench.flags import OptionalCount, OptionalPath, OptionalText
 
 SUFFIXES = (".csv", ".parquet", ".smi", ".sdf")
-_NOT_CONTENT = ("source", "out", "processes", "cluster", "cluster_options")
+_NOT_CONTENT = ("source", "out", "processes", "slurm")
+_PATHS = ("source", "out", "like")
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,7 @@ class PrepareConfig:
     """Molecules in a piece of work that is finished or not."""
     processes: OptionalCount = None
     """Processes on this machine; default: one a core. The bytes do not depend on it."""
-    cluster: Literal["none", "slurm", "local"] = "none"
-    """Send the shards to SLURM as an array (or to submitit's local jobs) instead."""
-    cluster_options: tuple[str, ...] = ()
-    """submitit's NAME=VALUE, e.g. slurm_partition=cpu timeout_min=600 slurm_array_parallelism=64."""
+    slurm: Flags = field(default_factory=ClusterFlags)
 
     def __post_init__(self) -> None:
         if self.source.suffix not in SUFFIXES:
@@ -104,3 +103,10 @@ class PrepareConfig:
         """What decides the store's content, as plain JSON types."""
         values = {name: value for name, value in asdict(self).items() if name not in _NOT_CONTENT}
         return {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, Path) else v for k, v in values.items()}
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "PrepareConfig":
+        """The reverse of `settings`; `source` and `out` come with them."""
+        given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        paths: dict[str, Any] = {name: Path(given[name]) for name in _PATHS if given.get(name) is not None}
+        return cls(**given | paths)

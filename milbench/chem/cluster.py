@@ -1,52 +1,71 @@
-"""The shards as an array of jobs, on SLURM or as submitit's local jobs: the code of a local run, one shard a job."""
+"""The shards as an array of SLURM jobs: the code of a local run, a share of the shards a job."""
 
+import logging
+import math
+import os
+import sys
 import time
-from contextlib import closing
-from typing import Any
+from pathlib import Path
 
-from milbench.chem.shards import run_shard
+from milbench import slurm
+from milbench.chem.shards import run_shards
 from milbench.chem.work import Work
-from milbench.chem.worker import Worker
-from milbench.errors import ConfigError, DataError
+from milbench.errors import DataError
+from milbench.files import make_folder, read_json, write_json
 from milbench.prepare_config import PrepareConfig
 from milbench.progress import Advance
 
-_POLL = 1.0  # s
-_DEFAULTS = {"name": "milbench-prepare", "cpus_per_task": 1, "timeout_min": 240}
+log = logging.getLogger(__name__)
+MOST_TASKS = 1000
+"""SLURM's own default limit to the tasks of an array."""
+_POLL_S = 2.0
 
 
 def run_on_cluster(config: PrepareConfig, work: Work, todo: list[int], advance: Advance) -> None:
     """Submit the shards `todo` and wait; DataError when some did not finish, with the folder of their logs."""
+    logs, options = make_folder(work.folder / "jobs"), config.slurm.options("prepare")
+    tasks = min(math.ceil(len(todo) / (options.cpus or 1)), MOST_TASKS)
+    plan = {"source": config.source.absolute(), "out": config.out.absolute(), "settings": config.settings()}
+    _cancel_earlier(logs)
+    write_json(logs / "plan.json", {**plan, "todo": todo, "tasks": tasks, "rows": work.n_rows, "shards": work.n_shards})
+    command = [options.python or sys.executable, "-P", "-m", "milbench.chem.cluster", str(logs.absolute() / "plan.json")]
+    script = slurm.Script(command, options, "milbench-prepare", logs.absolute() / "%A_%a.txt", Path.cwd(), tasks)
+    job = slurm.submit(script, logs / "job.sh")
+    write_json(logs / "submitted.json", job)
+    log.info("prepare: SLURM job %s, %d tasks; their logs are in %s", job, tasks, logs)
+    phase = slurm.phase_of(job)
     try:
-        import submitit
-    except ImportError as error:
-        raise ConfigError("--cluster", "submitit is not installed", do="pip install 'milbench[slurm]'") from error
-    logs = work.folder / "jobs"
-    try:
-        executor = submitit.AutoExecutor(folder=logs, cluster=config.cluster)
-        executor.update_parameters(**{**_DEFAULTS, **_options(config)})
-    except (RuntimeError, NameError, ValueError, TypeError) as error:
-        raise ConfigError("--cluster", f"submitit refuses ({error})", do="mend --cluster_options") from error
-    jobs = executor.map_array(run_alone, [config] * len(todo), [work] * len(todo), todo)
-    while not all(job.done() for job in jobs):
-        advance(work.n_rows - len(work.unfinished) * config.shard_size, "")
-        time.sleep(_POLL)
+        while phase.name != "gone":
+            advance(max(work.n_rows - len(work.unfinished) * config.shard_size, 0), phase.words)
+            time.sleep(_POLL_S)
+            phase = slurm.phase_of(job)
+    finally:
+        if phase.name != "gone":
+            slurm.cancel(job)
     if work.unfinished:
         do = f"read their logs in {logs} and run the same command again"
-        raise DataError(config.source, f"{len(work.unfinished)} of {work.n_shards} shards did not finish", do=do)
+        said = f" (SLURM says: {phase.words})" if phase.words else ""
+        raise DataError(config.source, f"{len(work.unfinished)} of {work.n_shards} shards did not finish{said}", do=do)
 
 
-def run_alone(config: PrepareConfig, work: Work, index: int) -> None:
-    """One shard, unless another job has finished it: what a job of the array does."""
-    if work.shard(index).is_dir():
-        return
-    with closing(Worker(config)) as worker:
-        run_shard(config, work, index, worker, lambda: None)
+def _cancel_earlier(logs: Path) -> None:
+    """End what a killed call left in the queue: it would compute the same shards."""
+    path = logs / "submitted.json"
+    if path.is_file() and slurm.phase_of(read_json(path)).name != "gone":
+        slurm.cancel(read_json(path))
 
 
-def _options(config: PrepareConfig) -> dict[str, Any]:
-    pairs = [option.partition("=") for option in config.cluster_options]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise ConfigError("--cluster_options", got=name, want="NAME=VALUE")
-    return {name: int(value) if value.isdigit() else value for name, _, value in pairs}
+def run_share(path: Path, task: int) -> None:
+    """The shards of a plan that are this task's and not finished yet."""
+    plan = read_json(path)
+    settings = plan["settings"] | {"source": plan["source"], "out": plan["out"]}
+    config = PrepareConfig.from_plain(settings | {"processes": int(os.environ.get("SLURM_CPUS_ON_NODE", "1"))})
+    work = Work(config.work, plan["rows"], plan["shards"])
+    unfinished = set(work.unfinished)
+    share = [index for index in plan["todo"][task :: plan["tasks"]] if index in unfinished]
+    if share:
+        run_shards(config, work, share, lambda: None)
+
+
+if __name__ == "__main__":
+    run_share(Path(sys.argv[1]), int(os.environ["SLURM_ARRAY_TASK_ID"]))

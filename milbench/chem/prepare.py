@@ -2,20 +2,14 @@
 
 import itertools
 import logging
-import os
-import queue
 import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, closing
 from pathlib import Path
 
 from milbench.chem.cluster import run_on_cluster
 from milbench.chem.compute import Recipe
 from milbench.chem.merge import merge
-from milbench.chem.shards import run_shard
+from milbench.chem.shards import run_shards
 from milbench.chem.work import Work, asked, open_work
-from milbench.chem.worker import Worker
 from milbench.data.store import read_manifest
 from milbench.files import make_folder, sweep_orphans
 from milbench.prepare_config import PrepareConfig
@@ -56,37 +50,11 @@ def _compute(config: PrepareConfig, work: Work) -> None:
     log.info("prepare: %d rows in %d shards, %d of them finished before", work.n_rows, work.n_shards, work.n_shards - len(todo))
     finished = max(work.n_rows - len(todo) * config.shard_size, 0) if todo else work.n_rows
     with progress("molecules", work.n_rows, finished) as advance:
-        if todo and config.cluster != "none":
+        if todo and config.slurm.cluster == "slurm":
             run_on_cluster(config, work, todo, advance)
         elif todo:
             counter = itertools.count(finished + 1)
-            _run_here(config, work, todo, lambda: advance(next(counter), ""))
-
-
-def _run_here(config: PrepareConfig, work: Work, todo: list[int], advance: Callable[[], None]) -> None:
-    """A thread a process: it hands its process a shard, collects the results and writes them."""
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for index in todo:
-        waiting.put(index)
-    cores = config.processes or len(os.sched_getaffinity(0))
-
-    def run(worker: Worker) -> None:
-        while not waiting.empty():
-            try:
-                index = waiting.get_nowait()
-            except queue.Empty:
-                return
-            run_shard(config, work, index, worker, advance)
-
-    with ExitStack() as stack:
-        workers = [stack.enter_context(closing(Worker(config))) for _ in range(min(cores, len(todo)))]
-        pool = stack.enter_context(ThreadPoolExecutor(len(workers)))
-        try:
-            for future in as_completed([pool.submit(run, worker) for worker in workers]):
-                future.result()
-        finally:
-            for worker in workers:
-                worker.stop()
+            run_shards(config, work, todo, lambda: advance(next(counter), ""))
 
 
 def report_lines(store: Path) -> list[str]:

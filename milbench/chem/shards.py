@@ -1,6 +1,10 @@
-"""One shard: a stretch of the input's rows, computed and written whole."""
+"""Shards: stretches of the input's rows, each computed and written whole."""
 
+import os
+import queue
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +55,32 @@ def run_shard(config: PrepareConfig, work: Work, index: int, worker: Worker, adv
         write_table(partial / "rows.parquet", shard.rows)
         for name in _ARRAYS:
             write_array(partial / f"{name}.npy", getattr(shard, name))
+
+
+def run_shards(config: PrepareConfig, work: Work, todo: list[int], advance: Callable[[], None]) -> None:
+    """Compute the shards `todo` with processes of this machine, a thread each: it hands over, collects and writes."""
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for index in todo:
+        waiting.put(index)
+    cores = config.processes or len(os.sched_getaffinity(0))
+
+    def run(worker: Worker) -> None:
+        while not waiting.empty():
+            try:
+                index = waiting.get_nowait()
+            except queue.Empty:
+                return
+            run_shard(config, work, index, worker, advance)
+
+    with ExitStack() as stack:
+        workers = [stack.enter_context(closing(Worker(config))) for _ in range(min(cores, len(todo)))]
+        pool = stack.enter_context(ThreadPoolExecutor(len(workers)))
+        try:
+            for future in as_completed([pool.submit(run, worker) for worker in workers]):
+                future.result()
+        finally:
+            for worker in workers:
+                worker.stop()
 
 
 def _collected(ids: list[str], structures: list[str], results: list[Result], config: PrepareConfig) -> Shard:

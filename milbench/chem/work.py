@@ -42,7 +42,10 @@ class Work:
     @property
     def unfinished(self) -> list[int]:
         """The shards that are still to be computed."""
-        return [index for index in range(self.n_shards) if not self.shard(index).is_dir()]
+        there = {
+            path.name for path in (self.folder / "shards").iterdir()
+        }  # a listing is fresh on a network drive, a stat may not be
+        return [index for index in range(self.n_shards) if self.shard(index).name not in there]
 
 
 def asked(config: PrepareConfig, tasks: TaskSet) -> dict[str, Any]:

@@ -178,7 +178,6 @@ def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
         ({"sets_2d": ("rdkit218",)}, "feature set: got 'rdkit218'"),
         ({"sets_3d": ("usr", "usr")}, "comes twice"),
         ({"id_col": "Id"}, "column 'Id' is missing"),
-        ({"cluster_options": ("partition",), "cluster": "local"}, "NAME=VALUE"),
     ):
         with pytest.raises((ConfigError, DataError), match=said) as caught:
             prepare(config(tmp_path / "in.csv", tmp_path / "store", **changes))

@@ -205,13 +205,6 @@ def test_a_200_atom_macrocycle_is_embedded_when_it_is_given_the_time(tmp_path: P
     assert report["outcome"][1] != "dropped" and len(load_store(tmp_path / "store")[0].xinst) == 1
 
 
-@pytest.mark.slow
-def test_a_cluster_gives_the_same_bytes(source: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
-    pytest.importorskip("submitit")
-    prepared(source, tmp_path / "store", shard_size=3, cluster="local", cluster_options=("timeout_min=5",))
-    assert digest(tmp_path / "store") == undisturbed
-
-
 MEMORY = """
 import resource, sys
 from pathlib import Path

@@ -98,7 +98,7 @@ class SlurmNode:
         return "\n".join(f"== {name}\n" + "\n".join(lines) for name, lines in tails)
 
 
-def wait_until(true: Callable[[], bool], what: str, more: Callable[[], str] = str, patience: float = _PATIENCE) -> None:
+def wait_until(true: Callable[[], object], what: str, more: Callable[[], str] = str, patience: float = _PATIENCE) -> None:
     """Wait for something; a TimeoutError says what did not happen."""
     end = time.monotonic() + patience
     while not true():
