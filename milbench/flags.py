@@ -1,10 +1,15 @@
 """Command-line flags: how optional ones are shown, and how list flags may be repeated."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import tyro
+
+from milbench.errors import ConfigError
+
+Config = TypeVar("Config")
 
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
@@ -32,3 +37,42 @@ def gathered(args: Sequence[str], flags: Sequence[str] = LIST_FLAGS) -> list[str
             taking = None
             rest.append(arg)
     return [*rest, *(part for flag, given in values.items() for part in (flag, *given))]
+
+
+def flags_of(config: Any) -> list[str]:
+    """The flags that mean this dataclass, what has its default left out."""
+    out: list[str] = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == field.default:
+            continue
+        if isinstance(value, bool):
+            out.append(f"--{'' if value else 'no-'}{field.name}")
+        elif isinstance(value, tuple):
+            out += [f"--{field.name}", *map(str, value)]
+        else:
+            out += [f"--{field.name}", str(value)]
+    return out
+
+
+def from_record(kind: type[Config], record: Mapping[str, Any], **changes: Any) -> Config:
+    """A configuration as a run recorded it (plain JSON types), with `changes`; what is none of its fields is left out."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    given = {name: value for name, value in record.items() if name in fields}
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = tuple(value)
+        elif isinstance(value, str) and fields[name].type in (Path, OptionalPath):
+            given[name] = Path(value)
+    return kind(**given | changes)
+
+
+def assigned(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """NAME=VALUE texts of a flag as a dict."""
+    out = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(flag, got=text, want="NAME=VALUE" if flag == "--fix" else "NAME=LOW:HIGH or NAME=a,b")
+        out[name.strip()] = value.strip()
+    return out

@@ -19,7 +19,7 @@ from milbench.data.folds import study_folds
 from milbench.data.store import load_store, store_tasks
 from milbench.errors import ConfigError, DataError
 from milbench.files import make_folder, read_json, sweep_orphans
-from milbench.flags import gathered
+from milbench.flags import assigned, gathered
 from milbench.progress import progress
 from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least
 from milbench.runlog import RunFolder
@@ -99,17 +99,6 @@ def final_parameters(config: PipelineConfig, tasks: TaskSet, pins: dict[str, Any
     if not isinstance(params, dict):
         raise DataError(path, "holds no parameters", got=type(params).__name__, want="a JSON object")
     return HPOConfig.from_params(params | pins, tasks, runtime=config.runtime, where=path)
-
-
-def assigned(texts: Sequence[str], flag: str) -> dict[str, str]:
-    """NAME=VALUE texts of a flag as a dict."""
-    out = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ConfigError(flag, got=text, want="NAME=VALUE" if flag == "--fix" else "NAME=LOW:HIGH or NAME=a,b")
-        out[name.strip()] = value.strip()
-    return out
 
 
 def _check_inputs(config: PipelineConfig) -> None:
@@ -241,7 +230,11 @@ class MILPipelineOrchestrator:
             arguments = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
             arguments["storage"] = shown(self.config.storage or "")
             environment.folder.describe(
-                arguments=arguments, seed=self.config.seed, data=data.bags.content, notes=list(data.bags.notes)
+                arguments=arguments,
+                cwd=Path.cwd(),
+                seed=self.config.seed,
+                data=data.bags.content,
+                notes=list(data.bags.notes),
             )
             if self.config.run_hpo:
                 self._study(environment, data)

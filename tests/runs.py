@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from builders import TINY, make_cv
 from milbench.data.cv import FoldData, MILCVData
+from milbench.flags import flags_of
 from milbench.metrics import Metrics
 from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER, CVRunConfig, PipelineConfig
 from milbench.tasks import TaskSet
@@ -35,15 +36,7 @@ def config_for(tables: SyntheticTables, study_dir: Path, **changes: Any) -> Pipe
 
 def arguments(config: PipelineConfig) -> list[str]:
     """The command line that means `config`."""
-    args = ["run"]
-    for name, value in vars(config).items():
-        if value is True:
-            args.append(f"--{name}")
-        elif isinstance(value, tuple):
-            args += [f"--{name}", *value] if value else []
-        elif value is not None and value is not False:
-            args += [f"--{name}", str(value)]
-    return args
+    return ["run", *flags_of(config)]
 
 
 def cv_run(**changes: Any) -> CVRunConfig:

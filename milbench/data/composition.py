@@ -1,5 +1,7 @@
 """Which molecules make a batch (seed section 4.3, steps 1-7), a whole epoch drawn at once. Loads no torch."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -139,3 +141,27 @@ class BatchComposition:
             frame["rare_repeats"] = len(rare_drawn) / max(len(np.unique(rare_drawn)), 1)
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
+
+    def summary(self, names: Sequence[str], epoch: int = 0) -> pd.DataFrame:
+        """What an epoch's batches hold, a row an endpoint: endpoint, positives (there are), mean, least and most in a batch,
+        shuffled (mean of plain shuffling), repeats (draws of each positive that is drawn), share of the positives drawn.
+        """
+        positive, drawn = self.y == 1, self.draw(epoch)
+        hits = positive[drawn].sum(axis=1)
+        rows = []
+        for t, name in enumerate(names):
+            there, picked = int(positive[:, t].sum()), drawn[positive[drawn, t]]
+            distinct = len(np.unique(picked))
+            rows.append(
+                {
+                    "endpoint": name,
+                    "positives": there,
+                    "mean": hits[:, t].mean(),
+                    "least": int(hits[:, t].min()),
+                    "most": int(hits[:, t].max()),
+                    "shuffled": there / max(len(self.y), 1) * self.batch_size,
+                    "repeats": len(picked) / max(distinct, 1),
+                    "share": distinct / max(there, 1),
+                }
+            )
+        return pd.DataFrame(rows)

@@ -1,16 +1,27 @@
 """Every figure, one function each: the same in apps, notebooks, reports and optuna-dashboard. Tables in, Plotly out."""
 
 from milbench.figures.curves import calibration_curves, pr_curves, roc_curves, score_distribution, threshold_curves
+from milbench.figures.epochs import compared_curves, trial_curves
+from milbench.figures.parameters import batches, composition, importance_bars, slices
 from milbench.figures.scores import differences, score_intervals
 from milbench.figures.study import study_aps
+from milbench.figures.trials import fold_task_heatmap, history
 
 __all__ = [
+    "batches",
     "calibration_curves",
+    "compared_curves",
+    "composition",
     "differences",
+    "fold_task_heatmap",
+    "history",
+    "importance_bars",
     "pr_curves",
     "roc_curves",
     "score_distribution",
     "score_intervals",
+    "slices",
     "study_aps",
     "threshold_curves",
+    "trial_curves",
 ]

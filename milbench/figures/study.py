@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def trial_aps(trials: Sequence["FrozenTrial"]) -> pd.DataFrame:
+def trial_aps(trials: Sequence["FrozenTrial"], tasks: Sequence[str]) -> pd.DataFrame:
     """AP of every complete trial and endpoint: trial, value, endpoint, ap (mean of the folds), low, high (their span), folds.
 
     An endpoint without an AP in some fold has the mean of the others, one without any NaN.
@@ -24,18 +24,17 @@ def trial_aps(trials: Sequence["FrozenTrial"]) -> pd.DataFrame:
         if trial.state.name != "COMPLETE":
             continue
         recorded = [(k, v) for k, v in trial.user_attrs.items() if k.startswith("fold_")]
-        for key, ap in trial.user_attrs.items():
-            if key.startswith("ap_"):
-                folds = [v for k, v in recorded if k[5:].partition("_")[2] == key and v == v]
-                bounds = (min(folds), max(folds)) if folds else (np.nan, np.nan)
-                rows.append((trial.number, trial.value, key.removeprefix("ap_"), ap, *bounds, len(folds)))
+        for name in tasks:
+            folds = [v for k, v in recorded if k[5:].partition("_")[2] == f"ap_{name}" and v == v]
+            bounds = (min(folds), max(folds)) if folds else (np.nan, np.nan)
+            rows.append((trial.number, trial.value, name, trial.user_attrs.get(f"ap_{name}", np.nan), *bounds, len(folds)))
     return pd.DataFrame(rows, columns=["trial", "value", "endpoint", "ap", "low", "high", "folds"])
 
 
-def study_aps(trials: Sequence["FrozenTrial"]) -> go.Figure:
+def study_aps(trials: Sequence["FrozenTrial"], tasks: Sequence[str]) -> go.Figure:
     """AP of every endpoint in every complete trial, with the span over its folds; the best trial is marked."""
-    table = trial_aps(trials)
-    endpoints = list(dict.fromkeys(table["endpoint"]))
+    table = trial_aps(trials, tasks)
+    endpoints = list(tasks)
     colours, shown = task_colours(endpoints), table
     most = MOST_POINTS // max(1, len(endpoints))
     n = len(table.groupby("trial"))

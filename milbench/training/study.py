@@ -13,6 +13,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from milbench.cards import write_cards
 from milbench.configs import HPOConfig, check_search_space
 from milbench.errors import ConfigError, StudyError
 from milbench.files import content_hash, make_folder, write_json, write_table
@@ -22,6 +23,7 @@ from milbench.storage_url import shown, with_password
 from milbench.training.cross_validation import CVResult, MILCrossValidator
 from milbench.training.lease import ATTRIBUTE, lease, reap
 from milbench.training.pruning import build_pruner
+from milbench.trial_tables import fold_figures
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +125,7 @@ class MILStudyRunner:
             while self.finished(study) < run.trials:
                 failure = self._one_trial(study, worker)
                 failures = 0 if failure is None else failures + 1
+                write_cards(study, self.validator.data.tasks.names, self.folder)
                 if failures == MAX_FAILURES:
                     why = f"{MAX_FAILURES} trials in a row failed, the last one with: {failure}"
                     raise StudyError(self.folder, why) from failure
@@ -196,19 +199,10 @@ class MILStudyRunner:
             "best_trial": best.number,
         }
         write_json(self.folder / f"{ARTIFACT_PREFIX}_best_params.json", {**params, **recorded})
-        folds = {k: v for k, v in best.user_attrs.items() if k.startswith("fold_")}
-        write_json(self.folder / f"{ARTIFACT_PREFIX}_best_fold_metrics.json", nested_folds(folds))
+        folds = [{"fold": k, **figures} for k, figures in sorted(fold_figures(best).items())]
+        write_json(self.folder / f"{ARTIFACT_PREFIX}_best_fold_metrics.json", folds)
 
     def best_config(self, study: optuna.Study) -> HPOConfig:
         """The best trial's configuration."""
         fixed = optuna.trial.FixedTrial(study.best_trial.params)
         return self.validator.config_of(fixed)  # type: ignore[arg-type]
-
-
-def nested_folds(flat: dict[str, Any]) -> list[dict[str, Any]]:
-    """`fold_<k>_<name>` attributes as one dict a fold."""
-    folds: dict[int, dict[str, Any]] = {}
-    for key, value in flat.items():
-        _, k, name = key.split("_", 2)
-        folds.setdefault(int(k), {"fold": int(k)})[name] = value
-    return [folds[k] for k in sorted(folds)]

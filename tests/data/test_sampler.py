@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milbench.configs import HPOConfig, SamplerConfig
-from milbench.data.composition import sample_weights, task_rarity
+from milbench.data.composition import BatchComposition, sample_weights, task_rarity
 from milbench.data.sampler import MultitaskBalancedBatchSampler
 from milbench.errors import ConfigError
 
@@ -256,6 +256,24 @@ def test_the_preview_counts_what_is_drawn() -> None:
         assert rows["distinct_positives"].tolist() == distinct
         rare = [i for batch in batches for i in batch if y[i, 1] == 1]
         np.testing.assert_allclose(rows["rare_repeats"], len(rare) / len(set(rare)))
+
+
+def test_the_summary_of_a_composition_counts_an_epoch_and_sets_it_beside_plain_shuffling() -> None:
+    y = labels(800, (0.1, 0.02, 0.3))
+    composed = BatchComposition(y, config(quota_per_256=(0.0, 4.0, 0.0)), 64, seed=5)
+    table = composed.summary(["a", "b", "c"])
+    drawn = composed.draw(0)
+    for t, row in enumerate(table.to_dict("records")):
+        counts = (y[drawn, t] == 1).sum(axis=1)
+        picked = drawn[y[drawn, t] == 1]
+        assert (row["mean"], row["least"], row["most"]) == (counts.mean(), counts.min(), counts.max())
+        assert row["shuffled"] == pytest.approx((y[:, t] == 1).mean() * 64)
+        assert row["repeats"] == pytest.approx(len(picked) / len(set(picked.tolist())))
+        assert row["share"] == len(set(picked.tolist())) / row["positives"]
+    assert table.loc[1, "mean"] > 2 * table.loc[1, "shuffled"]
+    assert BatchComposition(np.zeros((50, 1)), DEFAULT, 16).summary(["none"])[
+        ["mean", "repeats", "share"]
+    ].to_numpy().tolist() == [[0, 0, 0]]
 
 
 def test_a_configuration_without_quotas_reserves_places_for_multi_positives_alone() -> None:
