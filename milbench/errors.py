@@ -44,3 +44,7 @@ class StudyError(MilbenchError):
 
 class ClusterError(MilbenchError):
     """The cluster refuses a job, or does not answer."""
+
+
+class DiskError(MilbenchError):
+    """A file cannot be written because the disk is full or a quota is used up."""

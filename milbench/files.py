@@ -1,27 +1,47 @@
 """Files that are whole or not there: write beside the final name, sync, rename. Nothing else opens files for writing."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from milbench.errors import ConfigError, DataError
+from milbench.errors import ConfigError, DataError, DiskError
 
-_ORPHAN = re.compile(r"^\.(?P<name>.+)\.partial-(?P<pid>\d+)-[0-9a-f]{8}$")
+_ORPHAN = re.compile(r"^\..+\.partial-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})[0-9a-f]{8}$")
+_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+_ABANDONED_S = 24 * 3600
+"""What another machine writes is an orphan when it has not grown for so long."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    return path.with_name(f".{path.name}.partial-{os.getpid()}-{_HOST}{uuid.uuid4().hex[:8]}")
+
+
+@contextlib.contextmanager
+def _space_for(path: Path) -> Iterator[None]:
+    """A full disk is one line that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        why = f"cannot be written ({os.strerror(error.errno)})"
+        raise DiskError(path, why, do="free some space, then run the same command again to go on") from error
 
 
 def _sync(path: Path) -> None:
@@ -36,7 +56,8 @@ def make_folder(path: str | Path) -> Path:
     """Create `path` with its parents; a folder that cannot be made or written is a ConfigError."""
     path = Path(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        with _space_for(path):
+            path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(path, f"cannot create this folder ({error.strerror})", do="choose one you may write to") from error
     if not os.access(path, os.W_OK | os.X_OK):
@@ -50,9 +71,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     partial = _beside(path)
     try:
-        yield partial
-        _sync(partial)
-        partial.replace(path)
+        with _space_for(path):
+            yield partial
+            _sync(partial)
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -65,13 +87,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise DataError(path, "is there already", do="choose another name, or move it away first")
     make_folder(path.parent)
     partial = _beside(path)
-    partial.mkdir()
     try:
-        yield partial
-        for file in sorted(partial.rglob("*")):
-            if file.is_file():
-                _sync(file)
-        partial.replace(path)
+        with _space_for(path):
+            partial.mkdir()
+            yield partial
+            for file in sorted(partial.rglob("*")):
+                if file.is_file():
+                    _sync(file)
+            partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -88,22 +111,36 @@ def is_alive(pid: int) -> bool:
 
 
 def sweep_orphans(folder: str | Path) -> list[Path]:
-    """Remove what killed writers left in `folder` and whose process is gone."""
-    swept = []
-    for orphan in sorted(Path(folder).glob(".*.partial-*")):
-        match = _ORPHAN.match(orphan.name)
-        if match is None or is_alive(int(match["pid"])):
-            continue
-        shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
-        swept.append(orphan)
-    return swept
+    """Remove what killed writers left in `folder`: those of this machine whose process is gone, others' after a day."""
+    return [orphan for orphan in sorted(Path(folder).glob(".*.partial-*")) if _is_orphan(orphan) and remove(orphan)]
+
+
+def _is_orphan(path: Path) -> bool:
+    match = _ORPHAN.match(path.name)
+    if match is None:
+        return False
+    if match["host"] == _HOST:
+        return not is_alive(int(match["pid"]))
+    return time.time() - path.stat().st_mtime > _ABANDONED_S
+
+
+def remove(path: str | Path) -> bool:
+    """Remove a file, or a folder with all that is in it; gives whether there was one."""
+    path = Path(path)
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except FileNotFoundError:  # somebody else was faster
+        return False
+    return True
 
 
 @contextlib.contextmanager
 def hold_lock(path: str | Path) -> Iterator[None]:
     """Lock `path` for as long as the context lasts; the kernel lets go when the process ends, however it ends."""
     path = Path(path)
-    with path.open("w") as file:
+    with _space_for(path):
+        file = path.open("w")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             yield
@@ -149,9 +186,17 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def append_line(path: str | Path, line: str) -> None:
-    """Append one line to a log; a reader sees it whole or not at all."""
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(line.rstrip("\n") + "\n")
+    """Append one line to a log that several processes may write; it is there whole or, where the disk is full, not at all."""
+    path, content = Path(path), (line.rstrip("\n") + "\n").encode()
+    with _space_for(path), path.open("ab", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = os.fstat(file.fileno()).st_size
+        try:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 @contextlib.contextmanager
@@ -221,7 +266,8 @@ def write_table(path: str | Path, frame: Any) -> None:
 def write_array(path: str | Path, array: np.ndarray) -> None:
     """Write one array as .npy atomically (memory-mappable)."""
     with atomic_path(path) as partial, partial.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        writer: Any = SimpleNamespace(write=file.write)  # given the file itself, NumPy would not say why it cannot write
+        np.save(writer, np.ascontiguousarray(array), allow_pickle=False)
 
 
 @contextlib.contextmanager
@@ -270,6 +316,35 @@ def read_rows(path: str | Path, start: int, stop: int) -> np.ndarray:
         raise DataError(path, "no such file") from error
     except (ValueError, KeyError) as error:
         raise DataError(path, f"not a readable .npy array ({error})") from error
+
+
+def write_tensors(path: str | Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain types with `torch.save`, atomically."""
+    import torch
+
+    whole = io.BytesIO()  # torch writing to the file itself would not say that the disk is full
+    torch.save(content, whole)
+    with atomic_path(path) as partial:
+        partial.write_bytes(whole.getbuffer())
+
+
+def read_tensors(path: str | Path, do: str = "") -> dict[str, Any]:
+    """Read what `write_tensors` wrote, onto the CPU, unpickling nothing but tensors and plain types; else a DataError."""
+    from pickle import UnpicklingError
+    from zipfile import is_zipfile
+
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(path, "no such file")
+    if not is_zipfile(path):  # what torch.save writes; its reader stumbles in many ways over anything else
+        raise DataError(path, "is not a checkpoint, or only half of one", do=do)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        raise DataError(path, f"is not a readable checkpoint ({' '.join(str(error).split())[:120]})", do=do) from error
+    return content if isinstance(content, dict) else {}
 
 
 def content_hash(*arrays: np.ndarray, text: str = "") -> str:

@@ -23,6 +23,7 @@ from milbench.errors import MilbenchError
 from milbench.files import append_json, append_line, make_folder, write_json
 from milbench.progress import listeners
 from milbench.run_config import JOB_VARIABLE, RUN_FOLDER_VARIABLE
+from milbench.stopping import stop_signals
 from milbench.version import __version__
 
 _STARTED = time.time()
@@ -67,6 +68,8 @@ class RunFolder:
     def logging(self) -> Iterator[None]:
         """Everything that milbench logs goes to log.txt as long as the context lasts; the status says how it is and ended.
 
+        Ctrl-C, SIGTERM and SIGUSR1 stop it, after a checkpoint where there is something to save.
+
         Entered again for a folder that is being logged already, it adds nothing.
         """
         if self.path.resolve() in _logged:
@@ -80,7 +83,8 @@ class RunFolder:
         listeners.append(progressed)
         _logged.add(self.path.resolve())
         try:
-            yield
+            with stop_signals():
+                yield
             self.status("done", "done", progressed.total, progressed.total)
         except BaseException as error:
             self.status(*_ended(error), progressed.done, progressed.total)
@@ -115,7 +119,7 @@ class _Throttled:
 def _ended(error: BaseException) -> tuple[str, str]:
     """State and stage that an exception ends a run with."""
     if isinstance(error, KeyboardInterrupt):
-        return "stopped", "stopped by the user"
+        return "stopped", str(error) or "stopped by the user"
     if isinstance(error, SystemExit):
         return ("failed", "the command line was refused, log.txt says why") if error.code else ("done", "done")
     return "failed", str(error) or type(error).__name__
@@ -126,8 +130,7 @@ def as_job() -> AbstractContextManager[None]:
     folder = os.environ.get(RUN_FOLDER_VARIABLE)
     if folder is None:
         return nullcontext()
-    for stop in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
-        signal.signal(stop, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     return _job(RunFolder(Path(folder)))
 
 

@@ -13,6 +13,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from builders import TINY, make_cv
+from milbench.configs import HPOConfig
 from milbench.data.cv import FoldData, MILCVData
 from milbench.flags import flags_of
 from milbench.metrics import Metrics
@@ -96,7 +97,10 @@ def scripted(curves: Curves) -> Iterator[None]:
         def __init__(self, tasks: TaskSet, *_: object) -> None:
             self.tasks = tasks
 
-        def train(self, fold: FoldData, config: object, hook: EpochHook) -> FoldResult:
+        def identity(self, fold: FoldData, config: HPOConfig) -> dict[str, Any]:
+            return config.to_params(self.tasks)
+
+        def train(self, fold: FoldData, config: HPOConfig, hook: EpochHook, *_: object) -> FoldResult:
             if fold.number == 0:
                 while len(rest) % folds:
                     rest.pop(0)  # what a pruned trial did not come to
@@ -119,12 +123,17 @@ def each_fold(data: MILCVData) -> list[FoldData]:
     return [data.fold(k) for k in range(data.n_folds)]
 
 
-def alter_step(patch: pytest.MonkeyPatch, alter: Callable[[Any, torch.Tensor], torch.Tensor]) -> None:
-    """Let `alter(module, loss)` have every training step's loss before it is used."""
+def watch_steps(patch: pytest.MonkeyPatch, watch: Callable[[Any], None]) -> None:
+    """Call `watch(module)` after every training step."""
     from milbench.training.module import MILModule
 
     honest = MILModule.training_step
-    patch.setattr(MILModule, "training_step", lambda self, batch, i: alter(self, honest(self, batch, i)))
+
+    def step(self: MILModule, batch: Any, batch_idx: int) -> None:
+        honest(self, batch, batch_idx)
+        watch(self)
+
+    patch.setattr(MILModule, "training_step", step)
 
 
 def small_cv(n_folds: int = 3) -> MILCVData:

@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -79,14 +81,17 @@ def _dead_pid() -> int:
 
 
 def test_orphans_of_dead_writers_are_swept_and_nothing_else(tmp_path: Path) -> None:
-    dead = _dead_pid()
-    gone = [tmp_path / f".a.json.partial-{dead}-0123abcd", tmp_path / f".store.partial-{dead}-0123abcd"]
-    gone[0].write_text("half")
+    with atomic_path(tmp_path / "x") as partial:
+        mine = re.sub(r"^\.x\.", "", partial.name)  # partial-<pid>-<this machine><anything>
+        partial.write_text("x")
+    dead = mine.replace(f"-{os.getpid()}-", f"-{_dead_pid()}-")
+    elsewhere = f"{dead[:-16]}{'0' * 16}"
+    gone = [tmp_path / f".{name}.{rest}" for name, rest in (("a.json", dead), ("store", dead), ("old", elsewhere))]
     gone[1].mkdir()
-    (gone[1] / "x.npy").write_text("half")
-    kept = [tmp_path / f".b.partial-{os.getpid()}-0123abcd", tmp_path / ".c.partial-notes", tmp_path / "d.json"]
-    for path in kept:
-        path.write_text("mine")
+    kept = [tmp_path / f".b.{mine}", tmp_path / f".e.{elsewhere}", tmp_path / ".c.partial-notes", tmp_path / "x"]
+    for path in (gone[0], gone[1] / "x.npy", gone[2], *kept):
+        path.write_text("half")
+    os.utime(gone[2], (0, time.time() - 25 * 3600))  # another machine's that has not grown for a day
     assert sweep_orphans(tmp_path) == sorted(gone)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
 

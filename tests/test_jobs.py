@@ -134,7 +134,7 @@ def test_a_killed_job_is_lost_not_running(tmp_path: Path, pipe: Path) -> None:
 def test_sigterm_stops_a_job_as_ctrl_c_does(tmp_path: Path, pipe: Path) -> None:
     job = waiting(tmp_path / "job", pipe)
     os.kill(int(job.ids[0]), signal.SIGTERM)
-    assert until_state(tmp_path / "job", "stopped").stage == "stopped by the user"
+    assert until_state(tmp_path / "job", "stopped").stage == "stopped by SIGTERM"
 
 
 def test_a_folder_has_one_job_at_a_time(tmp_path: Path, pipe: Path) -> None:

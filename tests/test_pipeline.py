@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -310,8 +311,9 @@ def test_joining_a_folder_with_other_settings_is_refused_and_leaves_it_as_it_was
 
 
 def test_orphans_of_killed_writers_are_swept(tables: SyntheticTables, tmp_path: Path) -> None:
-    orphan = tmp_path / ".oof.parquet.partial-4194303-0123abcd"
+    orphan = tmp_path / ".oof.parquet.partial-4194303-0123abcd0123abcd"
     orphan.write_bytes(b"half")
+    os.utime(orphan, (0, 0))
     run(config_for(tables, tmp_path, trials=1, max_epochs=1))
     assert not orphan.exists()
 

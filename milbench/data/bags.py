@@ -30,6 +30,23 @@ class BagBatch:
     def __len__(self) -> int:
         return self.x2d.shape[0]
 
+    def halves(self) -> list["BagBatch"]:
+        """The first molecules and the others, as views; a batch of one is not divided."""
+        if len(self) < 2:
+            return [self]
+        half, n = (len(self) + 1) // 2, len(self)
+        return [self._part(0, half), self._part(half, n)]
+
+    def _part(self, first: int, end: int) -> "BagBatch":
+        """Molecules first ≤ b < end."""
+        rows = slice(int(self.offsets[first]), int(self.offsets[end]))
+        offsets = self.offsets[first : end + 1] - self.offsets[first]
+        targets = None if self.targets is None else self.targets.take(slice(first, end))
+        molecules = slice(first, end)
+        return BagBatch(
+            self.x2d[molecules], self.xinst[rows], offsets, self.segment[rows] - first, self.index[molecules], targets
+        )
+
     def to(self, device: Any, non_blocking: bool = False) -> "BagBatch":
         """The same batch on another device."""
         return _mapped(self, lambda x: x.to(device, non_blocking=non_blocking))

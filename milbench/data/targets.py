@@ -57,7 +57,7 @@ class Targets:
     w_fluo: Tensor
     group: Tensor
 
-    def take(self, index: Tensor) -> "Targets":
+    def take(self, index: Tensor | slice) -> "Targets":
         """These molecules [B]."""
         return Targets(*(getattr(self, f.name)[index] for f in fields(self)))
 

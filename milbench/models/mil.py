@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from milbench.configs import MILBackboneConfig, MILModelConfig
 from milbench.data.bags import BagBatch, make_batch
+from milbench.data.targets import Targets
 from milbench.errors import ConfigError
 from milbench.losses import MultiTaskFocal, group_cross_entropy, reg_loss_weighted
 from milbench.models.aggregators import build_aggregator
@@ -135,18 +136,23 @@ class MILTaskAttnMixerWithAux(nn.Module):
         bitmask = None if self.bitmask_head is None else self.bitmask_head(shared).squeeze(1)
         return MILOutput(logits, abs_out, fluo_out, attn, bitmask)
 
-    def loss(self, batch: BagBatch) -> LossTerms:
-        """The objective of seed 3.3: mean(lam · focal) + weighted auxiliary terms; an absent term is exactly 0."""
-        y, config = batch.targets, self.config.loss
+    def loss(self, batch: BagBatch, whole: Targets | None = None) -> LossTerms:
+        """The objective of seed 3.3: mean(lam · focal) + weighted auxiliary terms; an absent term is exactly 0.
+
+        `whole`: the targets of the batch that this one is a part of; the losses of its parts add up to its loss.
+        """
+        y, kind, on = batch.targets, self.config.loss.reg_loss_type, self.config.predictor
         if y is None:
             raise ConfigError("loss", "this batch has no targets")
-        out = self.forward_bags(batch)
-        per_task = self.focal(out.logits, y.y, y.w)
-        zero = per_task.new_zeros(())
-        on = self.config.predictor
-        loss_abs = reg_loss_weighted(out.abs_out, y.abs, y.has_abs, y.w_abs, config.reg_loss_type) if on.n_abs else zero
-        loss_fluo = reg_loss_weighted(out.fluo_out, y.fluo, y.has_fluo, y.w_fluo, config.reg_loss_type) if on.n_fluo else zero
-        bitmask = zero if out.bitmask is None else group_cross_entropy(out.bitmask, y.group, self.bitmask_weight)
+        out, of, config = self.forward_bags(batch), whole or y, self.config.loss
+        per_task = self.focal(out.logits, y.y, y.w, of.w)
+        loss_abs = loss_fluo = bitmask = per_task.new_zeros(())
+        if on.n_abs:
+            loss_abs = reg_loss_weighted(out.abs_out, y.abs, y.has_abs, y.w_abs, kind, (of.has_abs, of.w_abs))
+        if on.n_fluo:
+            loss_fluo = reg_loss_weighted(out.fluo_out, y.fluo, y.has_fluo, y.w_fluo, kind, (of.has_fluo, of.w_fluo))
+        if out.bitmask is not None:
+            bitmask = group_cross_entropy(out.bitmask, y.group, self.bitmask_weight, of.group)
         total = (self.lam.to(per_task.dtype) * per_task).mean()
         total = total + config.lambda_aux_abs * loss_abs + config.lambda_aux_fluo * loss_fluo
         return LossTerms(total + config.lambda_aux_bitmask * bitmask, per_task.detach(), loss_abs, loss_fluo, bitmask)

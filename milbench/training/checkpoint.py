@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ from milbench.data.bags import BagData
 from milbench.data.cv import FoldData, ScaledBags
 from milbench.data.statistics import Scaler
 from milbench.errors import DataError
-from milbench.files import atomic_path
+from milbench.files import read_tensors, write_tensors
 from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.tasks import TaskSet
 from milbench.training.evaluator import ModelEvaluator
@@ -60,22 +58,13 @@ def save_checkpoint(path: Path, model: MILTaskAttnMixerWithAux, fold: FoldData, 
         "names_inst": list(fold.bags.names_inst),
         "info": info,
     }
-    with atomic_path(path) as partial:
-        torch.save(content, partial)
+    write_tensors(path, content)
 
 
 def load_checkpoint(path: str | Path) -> TrainedModel:
     """Read a checkpoint; a file that is none is a DataError."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(path, "no such file")
-    if not is_zipfile(path):  # what torch.save writes; its reader stumbles in many ways over anything else
-        raise DataError(path, "is not a checkpoint, or only half of one", do="train again, or name another file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, UnpicklingError) as error:
-        raise DataError(path, f"is not a readable checkpoint ({' '.join(str(error).split())[:120]})") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    content = read_tensors(path, do="train again, or name another file")
+    if content.get("format") != FORMAT or "config" not in content:
         raise DataError(path, "is not a milbench checkpoint of this version")
     config = MILModelConfig.from_dict(content["config"])
     ones = torch.ones(config.predictor.n_tasks)

@@ -1,8 +1,11 @@
 """The objective of a study: one configuration trained on every fold (seed 1.2 and 4.5)."""
 
+import json
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -11,10 +14,12 @@ import pandas as pd
 from milbench.configs import HPOConfig, search_space
 from milbench.data.cv import MILCVData
 from milbench.export import scored_columns
+from milbench.files import content_hash
 from milbench.metrics import fold_score, trial_value
 from milbench.run_config import CVRunConfig
 from milbench.training.fold import Epoch, FoldResult, MILFoldTrainer, probabilities
 from milbench.training.pruning import step_of
+from milbench.training.work import trial_work
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +47,15 @@ class CVResult:
 
 @dataclass(frozen=True)
 class MILCrossValidator:
-    """Trains a configuration on the folds of `data` one after the other, reporting every epoch to the trial."""
+    """Trains a configuration on the folds of `data` one after the other, reporting every epoch to the trial.
+
+    In the folder `work` trials keep what they have trained until they end: finished folds, and how far the next one is.
+    """
 
     data: MILCVData
     run: CVRunConfig
     watch: EpochWatch | None = None
+    work: Path | None = None
 
     def config_of(self, trial: optuna.Trial) -> HPOConfig:
         """The configuration that this trial asks for."""
@@ -62,23 +71,45 @@ class MILCrossValidator:
         return self.evaluate(self.config_of(trial), trial)
 
     def evaluate(self, config: HPOConfig, trial: optuna.Trial | None = None) -> CVResult:
-        """Train `config` on every fold; with a trial, report to it and store each fold's figures."""
-        min_w = config.objective.min_w
+        """Train `config` on every fold; with a trial, report to it and store each fold's figures.
+
+        What an interrupted trial of the same parameters has left in `work` is taken over, its epochs are reported again.
+        """
         trainer = MILFoldTrainer(self.data.tasks, self.run.max_epochs, self.run.patience)
-        results = []
-        for k in range(self.data.n_folds):
-            result = trainer.train(self.data.fold(k), config, self._hook(trial, k, min_w))
-            results.append(result)
-            number = -1 if trial is None else trial.number
-            best = f"best epoch {result.best_epoch + 1} of {result.epochs}"
-            scores = (
-                f"score={result.score(min_w):.4f} macro_ap={result.metrics.macro_ap:.4f} min_ap={result.metrics.min_ap:.4f}"
-            )
-            log.info("trial %d fold %d/%d: %s, %s, %.0f s", number, k + 1, self.data.n_folds, scores, best, result.seconds)
-            if trial is not None:
-                for name, value in result.scalars(min_w).items():
-                    trial.set_user_attr(f"fold_{k}_{name}", value)
+        results: list[FoldResult] = []
+        with self._kept(trainer, config, trial) as folder:
+            for k in range(self.data.n_folds):
+                checkpoint = None if folder is None else folder / f"fold_{k}.ckpt"
+                hook = self._hook(trial, k, config.objective.min_w)
+                halved = any(result.halved for result in results)
+                results.append(trainer.train(self.data.fold(k), config, hook, checkpoint, halved))
+                self._tell(trial, k, results[-1], config)
         return CVResult(config, tuple(results))
+
+    def _kept(
+        self, trainer: MILFoldTrainer, config: HPOConfig, trial: optuna.Trial | None
+    ) -> AbstractContextManager[Path | None]:
+        """The folder in `work` of this configuration on these folds, None without."""
+        if self.work is None or trial is None:
+            return nullcontext()
+        about = json.dumps(trainer.identity(self.data.fold(0), config), sort_keys=True)
+        return trial_work(self.work, content_hash(self.data.fold_of, text=about)[:16], trial.number)
+
+    def _tell(self, trial: optuna.Trial | None, k: int, result: FoldResult, config: HPOConfig) -> None:
+        """Log a fold's figures and store them on the trial."""
+        number, min_w = -1 if trial is None else trial.number, config.objective.min_w
+        best = f"best epoch {result.best_epoch + 1} of {result.epochs}"
+        scores = f"score={result.score(min_w):.4f} macro_ap={result.metrics.macro_ap:.4f} min_ap={result.metrics.min_ap:.4f}"
+        log.info("trial %d fold %d/%d: %s, %s, %.0f s", number, k + 1, self.data.n_folds, scores, best, result.seconds)
+        if trial is None:
+            return
+        for name, value in result.scalars(min_w).items():
+            trial.set_user_attr(f"fold_{k}_{name}", value)
+        if result.halved:
+            half = (config.optimization.batch_size + 1) // 2
+            trial.set_user_attr(
+                "out_of_memory", f"fold {k}: trained with {half} molecules at a time, effective batch unchanged"
+            )
 
     def _hook(self, trial: optuna.Trial | None, k: int, min_w: float) -> Callable[[Epoch], None]:
         def hook(epoch: Epoch) -> None:

@@ -18,7 +18,7 @@ from milbench.data.cv import FoldData, MILCVData
 from milbench.data.domain import domain_of
 from milbench.errors import DataError
 from milbench.export import attention_table, prediction_table
-from milbench.files import content_hash, make_folder, read_json, write_json, write_table, write_text
+from milbench.files import content_hash, make_folder, read_json, remove, write_json, write_table, write_text
 from milbench.metrics import Metrics, evaluate, warn_undefined
 from milbench.recipe import recipe_of
 from milbench.run_config import FINAL_FOLDER, FinalTrainConfig
@@ -27,7 +27,8 @@ from milbench.tasks import TaskSet
 from milbench.training.card import CARD, about_model, model_card
 from milbench.training.checkpoint import load_checkpoint, save_checkpoint
 from milbench.training.ensemble import ABOUT, Ensemble
-from milbench.training.fold import Epoch, MILFoldTrainer
+from milbench.training.fold import Epoch, EpochHook, FoldResult, MILFoldTrainer
+from milbench.training.resume import difference_to
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,8 @@ class MILFinalTrainer:
         config = dataclasses.replace(self.config, runtime=dataclasses.replace(self.config.runtime, seed=own))
         fold = self.data.fold(self.final.monitor, member)
         watch = None if hook is None else lambda epoch: hook(member, epoch)
-        result = MILFoldTrainer(self.data.tasks, self.final.max_epochs, self.final.patience).train(fold, config, watch)
+        training = path.with_suffix(".training")
+        result = self._train(fold, config, watch, training)
         info = {
             "params": self.config.to_params(self.data.tasks),
             "seed": own,
@@ -159,8 +161,17 @@ class MILFinalTrainer:
             "recipe": recipe_of(self.data.bags.provenance),
             "mark": mark,
         }
-        make_folder(path.parent)
         save_checkpoint(path, result.model, fold, self.data.tasks, info)
+        remove(training)
+
+    def _train(self, fold: FoldData, config: HPOConfig, watch: EpochHook | None, training: Path) -> FoldResult:
+        """Train, going on with what an interrupted run left in the file `training`; that of other inputs is forgotten."""
+        trainer = MILFoldTrainer(self.data.tasks, self.final.max_epochs, self.final.patience)
+        difference = difference_to(training, trainer.identity(fold, config))
+        if difference:
+            log.warning("final model: trained anew, the interrupted training was another (%s)", difference)
+            remove(training)
+        return trainer.train(fold, config, watch, training)
 
     def _report(self, ensemble: Ensemble) -> dict[str, Any]:
         infos = [member.info for member in ensemble.members]

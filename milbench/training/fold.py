@@ -1,9 +1,9 @@
 """One fold trained and scored: the one training loop, of cross-validation and of the final model alike."""
 
 import copy
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -17,10 +17,12 @@ from milbench.errors import StudyError
 from milbench.metrics import Metrics, fold_score, warn_undefined
 from milbench.models.builder import MILModelBuilder
 from milbench.models.mil import MILTaskAttnMixerWithAux
+from milbench.stopping import Interrupted
 from milbench.tasks import TaskSet
-from milbench.training.memory import peak_memory_mb, reset_peak_memory
+from milbench.training.memory import is_out_of_memory, reset_peak_memory
 from milbench.training.module import MILModule
-from milbench.training.trainer import LightningTrainerFactory, eval_loader, interruptible, train_loader
+from milbench.training.resume import EVERY_S, TrainingCheckpoint, identity
+from milbench.training.trainer import LightningTrainerFactory, eval_loader, interruptible, start_at, train_loader
 
 EpochHook = Callable[["Epoch"], None]
 
@@ -43,7 +45,8 @@ class Epoch:
 @dataclass(frozen=True)
 class FoldResult:
     """A trained fold: the model with the weights of its best epoch, that epoch's metrics and logits [m, T] of the validation
-    molecules, epochs trained, seconds, peak memory in MiB (of the device, or of the process on a CPU).
+    molecules, epochs trained, seconds, peak memory in MiB (of the device, or of the process on a CPU); whether its batches
+    were halved for want of memory.
     """
 
     model: MILTaskAttnMixerWithAux
@@ -54,6 +57,7 @@ class FoldResult:
     seconds: float
     peak_memory_mb: float
     history: tuple[Epoch, ...]
+    halved: bool = False
 
     def score(self, min_w: float) -> float:
         """The fold's score, that of its best epoch."""
@@ -80,50 +84,98 @@ class FoldResult:
 class _BestEpoch(Callback):
     """Keeps the weights and results of the epoch with the highest val_macro_ap, in memory; tells every epoch to `hook`."""
 
-    def __init__(self, hook: EpochHook | None) -> None:
-        self.hook = hook
-        self.best = -np.inf
+    def __init__(self, names: tuple[str, ...], hook: EpochHook | None) -> None:
+        self.names, self.hook = names, hook
         self.history: list[Epoch] = []
         self.state: dict[str, Any] = {}
         self.epoch, self.logits = -1, np.empty(0)
+
+    @property
+    def best(self) -> float:
+        """The highest val_macro_ap so far."""
+        return self.history[self.epoch].metrics.macro_ap if self.epoch >= 0 else -np.inf
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         module = pl_module
         if not isinstance(module, MILModule) or module.metrics is None:
             return
         epoch = Epoch(trainer.current_epoch, module.train_loss, module.metrics)
-        self.history.append(epoch)
         if not np.isfinite(epoch.metrics.macro_ap):
             raise StudyError(f"fold {module.fold.number}", "no endpoint has a positive to score", do="make other folds")
-        if epoch.metrics.macro_ap > self.best:
-            self.best, self.epoch, self.logits = epoch.metrics.macro_ap, epoch.number, module.val_logits
+        better = epoch.metrics.macro_ap > self.best
+        self.history.append(epoch)
+        if better:
+            self.epoch, self.logits = epoch.number, module.val_logits
             self.state = copy.deepcopy(module.model.state_dict())
-        if self.hook is not None:
-            self.hook(epoch)
+        self.tell(epoch)
+
+    def tell(self, *epochs: Epoch) -> None:
+        """Show epochs to the hook, which may raise to stop."""
+        for epoch in epochs:
+            if self.hook is not None:
+                self.hook(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain types; the history as losses [n] and, by epoch, AP, AUC, prevalence and labels known [n, 4, T]."""
+        scores = [[m.ap, m.auc, m.prevalence, m.n_known] for m in (epoch.metrics for epoch in self.history)]
+        return {
+            "epoch": self.epoch,
+            "logits": torch.from_numpy(self.logits),
+            "weights": self.state,
+            "losses": torch.tensor([epoch.train_loss for epoch in self.history], dtype=torch.float64),
+            "scores": torch.from_numpy(np.array(scores, dtype=np.float64)),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The reverse of `state_dict`."""
+        self.epoch, self.logits = state_dict["epoch"], state_dict["logits"].numpy()
+        self.state = state_dict["weights"]
+        history = zip(state_dict["losses"].tolist(), state_dict["scores"].numpy(), strict=True)
+        self.history = [Epoch(n, loss, Metrics(self.names, *scores)) for n, (loss, scores) in enumerate(history)]
 
 
 @dataclass(frozen=True)
 class MILFoldTrainer:
-    """Trains one fold with early stopping on val_macro_ap and gives back the best epoch."""
+    """Trains one fold with early stopping on val_macro_ap and gives back the best epoch.
+
+    `checkpoint_every_s`: seconds between two checkpoints, for trainings that keep one.
+    """
 
     tasks: TaskSet
     max_epochs: int
     patience: int
+    checkpoint_every_s: float = EVERY_S
 
-    def train(self, fold: FoldData, config: HPOConfig, hook: EpochHook | None = None) -> FoldResult:
-        """Train on `fold.train`, validate on `fold.val` after each epoch; `hook` sees every epoch and may raise to stop."""
-        started = time.perf_counter()
+    def identity(self, fold: FoldData, config: HPOConfig) -> dict[str, Any]:
+        """What must be the same for a training to go on from its checkpoint."""
+        limits = {"max_epochs": self.max_epochs, "patience": self.patience}
+        return {**identity(fold, config, self.tasks), **limits}
+
+    def train(
+        self,
+        fold: FoldData,
+        config: HPOConfig,
+        hook: EpochHook | None = None,
+        checkpoint: Path | None = None,
+        halved: bool = False,
+    ) -> FoldResult:
+        """Train on `fold.train`, validate on `fold.val` after each epoch; `hook` sees every epoch and may raise to stop.
+
+        With a file `checkpoint` the training goes on from there, if it was interrupted (the hook sees the earlier epochs
+        again), and what it finds stays there. It must be of the same data and configuration; a StudyError names what differs.
+        `halved`: with half the molecules at a time from the start, the effective batch stays.
+        """
         reset_peak_memory()
         model = MILModelBuilder(config.runtime.seed).build(config, fold)
-        module = MILModule(model, fold, config, self.tasks)
-        best = _BestEpoch(hook)
+        module = MILModule(model, fold, config, self.tasks, halved)
+        best = _BestEpoch(self.tasks.names, hook)
         stopping = EarlyStopping("val_macro_ap", mode="max", patience=self.patience, check_finite=False)
-        trainer = LightningTrainerFactory(config.runtime, self.max_epochs, config.optimization.accumulate_grad_batches).build(
-            [best, stopping]
-        )
-        share = (trainer.global_rank, trainer.world_size)
-        with interruptible():
-            trainer.fit(module, train_loader(fold, config, share), eval_loader(fold, fold.val, config.runtime))
+        about = {} if checkpoint is None else self.identity(fold, config)
+        saver = TrainingCheckpoint(checkpoint, about, module, self.checkpoint_every_s, best=best, stopping=stopping)
+        saver.restore()
+        best.tell(*best.history)
+        if not saver.done:
+            self._fit(module, saver, [best, stopping, saver])
         model.load_state_dict(best.state)
         metrics = best.history[best.epoch].metrics
         warn_undefined(metrics, f"fold {fold.number}")
@@ -133,10 +185,29 @@ class MILFoldTrainer:
             val_logits=best.logits,
             best_epoch=best.epoch,
             epochs=len(best.history),
-            seconds=time.perf_counter() - started,
-            peak_memory_mb=peak_memory_mb(),
+            seconds=saver.seconds,
+            peak_memory_mb=saver.peak_memory_mb,
             history=tuple(best.history),
+            halved=module.halved,
         )
+
+    def _fit(self, module: MILModule, saver: TrainingCheckpoint, callbacks: Sequence[Callback]) -> None:
+        fold, config = module.fold, module.hpo
+        trainer = LightningTrainerFactory(config.runtime, self.max_epochs).build(callbacks)
+        loader = train_loader(fold, config, (trainer.global_rank, trainer.world_size))
+        start_at(trainer, loader.sampler, saver.epoch, saver.batch)  # type: ignore[arg-type]
+        with saver.stoppable() as stop, interruptible():
+            try:
+                trainer.fit(module, loader, eval_loader(fold, fold.val, config.runtime))
+            except RuntimeError as error:
+                if stop.asked is not None:  # the processes that make its batches were asked too, and are gone
+                    raise Interrupted(stop.asked) from error
+                if is_out_of_memory(error):
+                    raise StudyError(
+                        f"fold {fold.number}", "out of memory", do="use a smaller model or a larger device"
+                    ) from error
+                raise
+            saver.finish()
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

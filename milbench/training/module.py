@@ -1,6 +1,8 @@
 """The training loop's steps: what Lightning calls, and what a validation epoch yields."""
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import lightning
 import numpy as np
@@ -15,49 +17,109 @@ from milbench.metrics import Metrics, evaluate
 from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.seeds import stream_seed
 from milbench.tasks import TaskSet
+from milbench.training.memory import free_memory, is_out_of_memory
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class MILModule(lightning.LightningModule):
-    """Trains `model` on one fold. Dropout is seeded by (seed, fold, batch number), so a run repeats whatever came before it."""
+    """Trains `model` on one fold. Dropout is seeded by (seed, fold, batch number), so a run repeats whatever came before it.
 
-    def __init__(self, model: MILTaskAttnMixerWithAux, fold: FoldData, config: HPOConfig, tasks: TaskSet) -> None:
+    Where memory is too short, the batches are `halved`, once: gradients and effective batch stay those of the whole batch.
+    """
+
+    def __init__(
+        self, model: MILTaskAttnMixerWithAux, fold: FoldData, config: HPOConfig, tasks: TaskSet, halved: bool = False
+    ) -> None:
         super().__init__()
-        self.model, self.fold, self.hpo, self.tasks = model, fold, config, tasks
+        self.automatic_optimization = False
+        self.model, self.fold, self.hpo, self.tasks, self.halved = model, fold, config, tasks, halved
         self.metrics: Metrics | None = None
         self.val_logits = np.empty((0, len(tasks)), np.float32)
         self.train_loss = float("nan")
-        self._losses: list[Tensor] = []
+        self.losses: list[Tensor] = []
+        self._since_step: list[tuple[int, Tensor]] = []
         self._logits: list[Tensor] = []
-        self._batches = 0
 
-    def on_train_epoch_start(self) -> None:
-        self._losses.clear()
+    def steps_at(self, batch_idx: int) -> bool:
+        """Whether the optimizer steps after this batch of an epoch."""
+        done = batch_idx + 1
+        return done % self.hpo.optimization.accumulate_grad_batches == 0 or done == self.trainer.num_training_batches
 
-    def training_step(self, batch: BagBatch, batch_idx: int) -> Tensor:
-        torch.manual_seed(stream_seed(self.hpo.runtime.seed, "noise", self.fold.number, self._batches))
-        self._batches += 1
-        loss = self.model.loss(batch).total
-        self._losses.append(loss.detach())
-        return loss
+    def training_step(self, batch: BagBatch, batch_idx: int) -> None:
+        """Add the batch's gradients to those since the last step of the optimizer, and step where it is due."""
+        number = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+        self._since_step.append((number, batch.index))
+        losses = self._within_memory(lambda: [self._gradients(batch, number)], self._gradients_since_step)
+        self.losses[batch_idx + 1 - len(losses) :] = losses
+        if self.steps_at(batch_idx):
+            optimizer = self.optimizers()
+            optimizer.step()  # type: ignore[union-attr]
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            self._since_step.clear()
+
+    def _gradients(self, batch: BagBatch, number: int) -> Tensor:
+        """Loss of the batch, its gradients added; in halves, each has the whole batch's denominators, so that they add up."""
+        torch.manual_seed(stream_seed(self.hpo.runtime.seed, "noise", self.fold.number, number))
+        total = []
+        for part in batch.halves() if self.halved else [batch]:
+            loss = self.model.loss(part, batch.targets).total
+            self.manual_backward(loss / self.hpo.optimization.accumulate_grad_batches)
+            total.append(loss.detach())
+        return total[0] if len(total) == 1 else torch.stack(total).sum()
+
+    def _gradients_since_step(self) -> list[Tensor]:
+        """The gradients of every batch since the last step once more: a backward pass that failed has left some of its own."""
+        self.zero_grad()
+        targets = self.fold.targets(self.hpo.loss)
+        return [self._gradients(self.fold.batch(i.cpu(), targets).to(self.device), n) for n, i in self._since_step]
+
+    def _within_memory(self, work: Callable[[], T], again: Callable[[], T]) -> T:
+        """`work()`, or where memory is too short for it, once in a training, `again()` with halved batches."""
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.halved or self.trainer.world_size > 1:
+                raise self._too_large() from error
+            self.halved = True
+        free_memory()
+        half = (self.hpo.optimization.batch_size + 1) // 2
+        where = f"fold {self.fold.number}, epoch {self.current_epoch}"
+        log.warning("%s: out of memory; goes on with %d molecules at a time, the effective batch stays", where, half)
+        return self._within_memory(again, again)
+
+    def _too_large(self) -> StudyError:
+        where, size = f"fold {self.fold.number}, epoch {self.current_epoch}", self.hpo.optimization.batch_size
+        what = f"out of memory, with half the batch too ({(size + 1) // 2} molecules)" if self.halved else "out of memory"
+        return StudyError(where, what, do="use a smaller batch_size (--fix batch_size=…) or model, or a larger device")
 
     def on_validation_epoch_start(self) -> None:
         self._logits.clear()
 
     def validation_step(self, batch: BagBatch, batch_idx: int) -> None:
-        self._logits.append(self.model.forward_bags(batch).logits.float())
+        def logits() -> Tensor:
+            parts = batch.halves() if self.halved else [batch]
+            return torch.cat([self.model.forward_bags(part).logits.float() for part in parts])
+
+        self._logits.append(self._within_memory(logits, logits))
 
     def on_validation_epoch_end(self) -> None:
         self.val_logits = torch.cat(self._logits).cpu().numpy()
-        if self._losses:
-            self.train_loss = float(torch.stack(self._losses).mean())
+        if self.losses:
+            self.train_loss = float(torch.stack(self.losses).mean())
         self._refuse_nan()
+        self.losses.clear()
         raw, rows = self.fold.bags.raw, self.fold.val
         self.metrics = evaluate(raw.y[rows], self.val_logits, raw.w[rows], self.tasks)
         self.log_dict({"val_macro_ap": self.metrics.macro_ap, "val_min_ap": self.metrics.min_ap}, batch_size=len(rows))
 
     def _refuse_nan(self) -> None:
         """A NaN is a finding: named with fold, epoch and the first parameter that is not finite."""
-        if np.isfinite(self.val_logits).all() and (not self._losses or np.isfinite(self.train_loss)):
+        if np.isfinite(self.val_logits).all() and (not self.losses or np.isfinite(self.train_loss)):
             return
         bad = [name for name, value in self.model.named_parameters() if not bool(torch.isfinite(value).all())]
         what = f"parameter {bad[0]} became NaN or inf" if bad else "predictions or loss are NaN or inf, parameters are not"

@@ -1,6 +1,7 @@
 """The life of a study: opened or joined, run to its budget, its artifacts written (seed 1.2)."""
 
 import contextlib
+import dataclasses
 import logging
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from milbench.storage_url import shown, with_password
 from milbench.training.cross_validation import CVResult, MILCrossValidator
 from milbench.training.lease import ATTRIBUTE, lease, reap
 from milbench.training.pruning import build_pruner
+from milbench.training.work import TRIALS_WORK, forget_work
 from milbench.trial_tables import fold_figures
 
 log = logging.getLogger(__name__)
@@ -121,6 +123,7 @@ class MILStudyRunner:
             reaped = reap(study, self.folder / "workers", worker)
             if reaped:
                 log.info("%d interrupted trial(s) found, run again", reaped)
+            self._forget_work(study)
             failures = 0
             while self.finished(study) < run.trials:
                 failure = self._one_trial(study, worker)
@@ -129,6 +132,7 @@ class MILStudyRunner:
                 if failures == MAX_FAILURES:
                     why = f"{MAX_FAILURES} trials in a row failed, the last one with: {failure}"
                     raise StudyError(self.folder, why) from failure
+            forget_work(self.folder / TRIALS_WORK)
         self.write_artifacts(study)
         return study
 
@@ -144,7 +148,7 @@ class MILStudyRunner:
         def objective(trial: optuna.Trial) -> float:
             trial.set_user_attr(ATTRIBUTE, worker)
             try:
-                result = self.validator.objective(trial)
+                result = dataclasses.replace(self.validator, work=self.folder / TRIALS_WORK).objective(trial)
             except optuna.TrialPruned as pruned:
                 log.info("trial %d: pruned at %s", trial.number, pruned)
                 raise
@@ -159,7 +163,14 @@ class MILStudyRunner:
 
         study.sampler = self._sampler(study)
         study.optimize(objective, n_trials=1, catch=(StudyError,))
+        self._forget_work(study)
         return failed[0] if failed else None
+
+    def _forget_work(self, study: optuna.Study) -> None:
+        """Remove what trials have kept that are over; an interrupted one is asked for again and goes on."""
+        trials = study.get_trials(deepcopy=False)
+        over = {trial.number for trial in trials if trial.state in _DONE or FAILURE in trial.user_attrs}
+        forget_work(self.folder / TRIALS_WORK, over.__contains__)
 
     def _sampler(self, study: optuna.Study) -> TPESampler:
         """TPE seeded by how many trials count so far: a resumed study asks as the uninterrupted one would have.

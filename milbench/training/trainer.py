@@ -10,6 +10,7 @@ from importlib import import_module
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from milbench.configs import HPOConfig, RuntimeConfig
 from milbench.data.bags import BagBatch
 from milbench.data.cv import FoldData
+from milbench.data.sampler import MultitaskBalancedBatchSampler
 from milbench.data.targets import Targets
 from milbench.training.evaluator import EVAL_BATCH
 
@@ -41,7 +43,6 @@ class LightningTrainerFactory:
 
     runtime: RuntimeConfig
     max_epochs: int
-    accumulate_grad_batches: int = 1
 
     def build(self, callbacks: Sequence[Callback]) -> lightning.Trainer:
         """A trainer with these callbacks."""
@@ -53,8 +54,8 @@ class LightningTrainerFactory:
             devices=self.runtime.devices,
             precision=self.runtime.precision,  # type: ignore[arg-type]
             max_epochs=self.max_epochs,
-            accumulate_grad_batches=self.accumulate_grad_batches,
             callbacks=list(callbacks),
+            plugins=[LightningEnvironment()] if self.runtime.devices == 1 else None,  # in a SLURM job too, one process
             deterministic=True,
             logger=False,
             enable_checkpointing=False,
@@ -65,13 +66,25 @@ class LightningTrainerFactory:
         )
 
 
+def start_at(trainer: lightning.Trainer, sampler: MultitaskBalancedBatchSampler, epoch: int, batch: int) -> None:
+    """Let a new trainer and its sampler begin at this batch of this epoch, as if they had come there themselves."""
+    sampler.set_epoch(epoch)
+    sampler.start = batch
+    loop = trainer.fit_loop
+    for progress, place in ((loop.epoch_progress.current, epoch), (loop.epoch_loop.batch_progress.current, batch)):
+        for count in ("ready", "started", "processed", "completed"):
+            setattr(progress, count, place)
+    loop.epoch_loop.restarting = batch > 0  # else it begins the epoch anew
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Lightning answers Ctrl-C with SystemExit; make it KeyboardInterrupt again."""
+    """Lightning answers Ctrl-C with SystemExit; make it KeyboardInterrupt again, the one that it was."""
     try:
         yield
     except SystemExit as error:
-        raise KeyboardInterrupt from error
+        cause = error.__context__
+        raise cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt from error
 
 
 class _Batches(Dataset[BagBatch]):

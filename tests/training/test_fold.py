@@ -17,6 +17,7 @@ from milbench.data.assemble import load_tables
 from milbench.data.bags import BagBatch
 from milbench.data.cv import FoldData, MILCVData
 from milbench.data.folds import stratified_folds
+from milbench.data.targets import Targets
 from milbench.errors import StudyError
 from milbench.metrics import evaluate
 from milbench.models.mil import LossTerms, MILTaskAttnMixerWithAux
@@ -25,7 +26,7 @@ from milbench.testing import make_tables
 from milbench.training.evaluator import ModelEvaluator
 from milbench.training.fold import Epoch, FoldResult, MILFoldTrainer, probabilities
 from milbench.training.trainer import interruptible
-from runs import PINS, alter_step, each_fold, same_weights
+from runs import PINS, each_fold, same_weights, watch_steps
 
 CONFIG = HPOConfig.from_params(PINS, EUOS25, runtime=RuntimeConfig(accelerator="cpu"))
 
@@ -88,11 +89,10 @@ def test_worker_processes_change_nothing() -> None:
 def test_dropout_is_on_in_every_training_step_and_off_in_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[tuple[int, bool]] = []
 
-    def watch(module: Any, loss: Tensor) -> Tensor:
+    def watch(module: Any) -> None:
         modes.append((module.current_epoch, all(part.training for part in module.model.modules())))
-        return loss
 
-    alter_step(monkeypatch, watch)
+    watch_steps(monkeypatch, watch)
     fold = make_cv().fold(0)
     result = train(fold, epochs=3)
     assert {epoch for epoch, _ in modes} == {0, 1, 2}  # after a validation too
@@ -107,11 +107,10 @@ def test_dropout_is_on_in_every_training_step_and_off_in_validation(monkeypatch:
 def test_dropout_differs_from_batch_to_batch_and_fold_to_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[int] = []
 
-    def watch(module: Any, loss: Tensor) -> Tensor:
+    def watch(module: Any) -> None:
         seeds.append(torch.initial_seed())  # what the step's dropout was drawn from
-        return loss
 
-    alter_step(monkeypatch, watch)
+    watch_steps(monkeypatch, watch)
     for fold in each_fold(make_cv()):
         train(fold, epochs=3)
     assert len(set(seeds)) == len(seeds) > 9
@@ -136,8 +135,8 @@ def test_the_hook_sees_every_epoch_and_may_stop_the_training() -> None:
 def spoil_loss(patch: pytest.MonkeyPatch, spoil: Callable[[Tensor], Tensor]) -> None:
     honest = MILTaskAttnMixerWithAux.loss
 
-    def spoiled(model: MILTaskAttnMixerWithAux, batch: BagBatch) -> LossTerms:
-        terms = honest(model, batch)
+    def spoiled(model: MILTaskAttnMixerWithAux, batch: BagBatch, *whole: Targets) -> LossTerms:
+        terms = honest(model, batch, *whole)
         return dataclasses.replace(terms, total=spoil(terms.total))
 
     patch.setattr(MILTaskAttnMixerWithAux, "loss", spoiled)

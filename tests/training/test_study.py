@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from milbench.configs import HPOConfig, checked_ranges
 from milbench.data.bags import BagBatch
 from milbench.data.cv import MILCVData
+from milbench.data.targets import Targets
 from milbench.errors import ConfigError, StudyError
 from milbench.metrics import evaluate
 from milbench.models.mil import LossTerms, MILTaskAttnMixerWithAux
@@ -258,8 +259,8 @@ def test_after_a_failed_trial_other_parameters_are_asked_for(tmp_path: Path, mon
 def test_a_nan_fails_its_trial_and_not_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, calls = MILTaskAttnMixerWithAux.loss, iter(range(1000))
 
-    def loss(model: MILTaskAttnMixerWithAux, batch: BagBatch) -> LossTerms:
-        terms = honest(model, batch)
+    def loss(model: MILTaskAttnMixerWithAux, batch: BagBatch, *whole: Targets) -> LossTerms:
+        terms = honest(model, batch, *whole)
         return dataclasses.replace(terms, total=terms.total * (torch.nan if next(calls) == 3 else 1))
 
     monkeypatch.setattr(MILTaskAttnMixerWithAux, "loss", loss)
