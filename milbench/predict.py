@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from milbench.data.store_blocks import cut
-from milbench.errors import ConfigError, DataError
+from milbench.errors import ConfigError, DataError, MilbenchError
 from milbench.files import atomic_path, make_folder, read_json, sweep_orphans, write_json, write_table
 from milbench.predict_blocks import Predictor
 from milbench.predict_config import PredictConfig
@@ -54,7 +54,11 @@ def predict(config: PredictConfig) -> list[str]:
             make_folder(folder)
         with alone(config.work, "predict"):
             _plan(config, asked, outputs)
-            speed = _work(config, model.to(asked["settings"]["device"]), asked)
+            try:
+                speed = _work(config, model.to(asked["settings"]["device"]), asked)
+            except MilbenchError:
+                _forget(config)
+                raise
         shutil.rmtree(config.work, ignore_errors=True)
     return _lines(config, read_json(config.about), speed)
 
@@ -104,6 +108,15 @@ def _plan(config: PredictConfig, asked: dict[str, Any], folders: list[Path]) -> 
     if path.is_file():
         refuse_other(config.work, read_json(path), asked)
     write_json(path, asked)
+
+
+def _forget(config: PredictConfig) -> None:
+    """Remove work in which nothing is finished, so that a mended command line begins anew."""
+    unfinished = config.described.with_name(f"{config.described.name}.work")
+    begun = (config.work / "parts", unfinished / "shards")
+    if not config.described.exists() and not any(any(folder.glob("0*")) for folder in begun):
+        for folder in (config.work, unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _work(config: PredictConfig, model: Ensemble, asked: dict[str, Any]) -> str:

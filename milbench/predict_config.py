@@ -68,6 +68,11 @@ class PredictConfig:
         return self.out.absolute().with_name(f"{self.out.name}.work")
 
     @property
+    def described(self) -> Path:
+        """The store that SMILES or tables become."""
+        return self.work / "store" if self.store is None else self.store
+
+    @property
     def about(self) -> Path:
         """How the predictions were made, written last."""
         return self.out.with_suffix(".about.json")

@@ -40,7 +40,7 @@ def open_source(config: PredictConfig, model: Ensemble) -> tuple[StoreBlocks, pd
     nothing = pd.DataFrame(columns=["row", "ID", "reason", "detail", "source"])
     if config.source.is_dir():
         return StoreBlocks(config.source), nothing
-    store = config.work / "store" if config.store is None else config.store
+    store = config.described
     if config.instances:
         if not store.is_dir():
             _from_tables(config, model, store)

@@ -244,8 +244,9 @@ def test_a_model_of_tables_predicts_tables(tmp_path: Path) -> None:
     assert table["ID"].tolist() == bags.ids.tolist()
     np.testing.assert_allclose(table[PRED], wanted, atol=1e-6)
     assert not [name for name in table if name.startswith(("label_", "nearest"))]
-    with pytest.raises(ConfigError, match=r"how to make its features is not known; give tables with its 6 \+ 12 columns"):
+    with pytest.raises(ConfigError, match=r"how to make its features is not known; give tables with its 6 \+ 9 columns"):
         predict(dataclasses.replace(config, source=tables.labels, instances=(), out=tmp_path / "q.parquet"))
+    assert not (tmp_path / "q.parquet.work").exists()  # so that the mended command line is not refused
 
 
 # the domain
