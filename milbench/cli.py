@@ -24,8 +24,7 @@ from milbench.data_commands import (
 )
 from milbench.errors import MilbenchError
 from milbench.flags import OptionalCount, gathered
-from milbench.jobs_commands import JobsConfig, run_jobs, spelled, start_of
-from milbench.predict_config import PredictConfig
+from milbench.jobs_commands import JobsConfig, run_jobs, sent, spelled, start_of, started
 from milbench.prepare_config import PrepareConfig
 from milbench.run_config import PipelineConfig
 from milbench.runlog import as_job, describe_job, is_job, log_to_console
@@ -86,18 +85,11 @@ def _prepare(config: PrepareConfig) -> Said:
     return prepare(config), 0
 
 
-def _predict(config: PredictConfig) -> Said:
-    from milbench.predict import predict
-
-    return predict(config), 0
-
-
 COMMANDS: dict[str, tuple[type, Callable[[Any], Said]]] = {
     "run": (PipelineConfig, _run),
     "demo": (DemoConfig, _demo),
     "params": (ParamsConfig, _params),
     "prepare": (PrepareConfig, _prepare),
-    "predict": (PredictConfig, _predict),
     "doctor": (DoctorConfig, run_doctor),
     "folds": (FoldsConfig, run_folds),
     "import": (ImportConfig, run_import),
@@ -148,7 +140,9 @@ def _obeyed(given: list[str]) -> int:
     config = start_of(given) or tyro.cli(_command_type(), args=spelled(gathered(given)), prog="milbench", description=ABOUT)
     log_to_console()
     describe_job(config)
-    lines, status = next(work for kind, work in COMMANDS.values() if type(config) is kind)(config)
+    name, work = next((name, work) for name, (kind, work) in COMMANDS.items() if type(config) is kind)
+    job = sent(name, config, given)
+    lines, status = work(config) if job is None else (started(job), 0)
     sys.stdout.write("\n".join(lines) + "\n")
     return status
 

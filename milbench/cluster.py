@@ -1,9 +1,11 @@
 """What a SLURM cluster is asked for: a TOML file of yours, and flags that override it. Loads nothing heavy."""
 
+import argparse
 import dataclasses
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -78,6 +80,11 @@ class SlurmOptions:
                 raise ConfigError(where, "unknown option", got=name, do=did_you_mean(name, known) or f"use {', '.join(known)}")
         return cls(**{name: _checked(name, value, f"{where}, {name}") for name, value in given.items()})
 
+    def plain(self) -> dict[str, Any]:
+        """The reverse of `of`, in plain JSON types: what is asked for at all."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return {name: value for name, value in values.items() if value is not None}
+
 
 @dataclass(frozen=True)
 class ClusterFlags:
@@ -123,6 +130,23 @@ class ClusterFlags:
 
 Flags = Annotated[ClusterFlags, tyro.conf.OmitArgPrefixes]
 """The flags as a group of a command's flags."""
+
+
+def taken(args: Sequence[str]) -> tuple[list[str], ClusterFlags]:
+    """A command line without its cluster flags, and these."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for field in dataclasses.fields(ClusterFlags):
+        parser.add_argument(f"--{field.name}", f"--{field.name.replace('_', '-')}", default=None)
+    known, rest = parser.parse_known_args(list(args))
+    values: dict[str, Any] = {name: value for name, value in vars(known).items() if value is not None}
+    for name in _COUNTS:
+        if str(values.get(name, "")).isdigit():
+            values[name] = int(values[name])
+    if "cluster_config" in values:
+        values["cluster_config"] = Path(values["cluster_config"])
+    if values.get("cluster", "none") not in {"none", "slurm"}:
+        raise ConfigError("--cluster", got=values["cluster"], want="none or slurm")
+    return rest, ClusterFlags(**values)
 
 
 def default_config() -> Path:

@@ -14,10 +14,9 @@ Config = TypeVar("Config")
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
 OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="INT")]
-OptionalShare = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 
 
-LIST_FLAGS = ("--fix", "--range", "--also")
+LIST_FLAGS = ("--fix", "--range")
 
 
 def gathered(args: Sequence[str], flags: Sequence[str] = LIST_FLAGS) -> list[str]:
@@ -47,6 +46,9 @@ def flags_of(config: Any) -> list[str]:
         value = getattr(config, field.name)
         if value == field.default:
             continue
+        if dataclasses.is_dataclass(value):
+            out += flags_of(value)
+            continue
         if isinstance(value, bool):
             out.append(f"--{'' if value else 'no-'}{field.name}")
         elif isinstance(value, tuple):
@@ -57,9 +59,11 @@ def flags_of(config: Any) -> list[str]:
 
 
 def from_record(kind: type[Config], record: Mapping[str, Any], **changes: Any) -> Config:
-    """A configuration as a run recorded it (plain JSON types), with `changes`; what is none of its fields is left out."""
+    """A configuration as a run recorded it (plain JSON types), with `changes`; what is none of its fields is left out, and so
+    are groups of flags: they say where it ran.
+    """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    given = {name: value for name, value in record.items() if name in fields}
+    given = {name: value for name, value in record.items() if name in fields and not isinstance(value, Mapping)}
     for name, value in given.items():
         if isinstance(value, list):
             given[name] = tuple(value)

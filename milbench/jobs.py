@@ -19,14 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from milbench.errors import ConfigError, DataError
+from milbench.errors import ConfigError, DataError, MilbenchError
 from milbench.files import appending, is_locked, lend_lock, make_folder, read_json, write_json
 from milbench.run_config import JOB_VARIABLE, RUN_FOLDER_VARIABLE
+from milbench.slurm import LOG, Phase, Slurm
 from milbench.storage_url import without_passwords
 
 log = logging.getLogger(__name__)
 
-JOB, STATUS, LOG, LOCK = "job.json", "status.json", "log.txt", "job.lock"
+JOB, STATUS, LOCK = "job.json", "status.json", "job.lock"
 STUDIES = ("run", "hpo")
 """Commands whose job folder is their study folder."""
 _POLL_S = 0.2
@@ -85,8 +86,8 @@ class Cluster(Protocol):
         """
         ...
 
-    def phase(self, job: Job) -> str:
-        """queued, running, or gone."""
+    def phase(self, job: Job) -> Phase:
+        """queued, running, or gone, in what the cluster calls it."""
         ...
 
     def stop(self, job: Job, grace_s: float) -> None:
@@ -117,21 +118,21 @@ class Local:
         threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie while we live
         return (str(process.pid),)
 
-    def phase(self, job: Job) -> str:
+    def phase(self, job: Job) -> Phase:
         """running while its process holds the lock."""
-        return "running" if is_locked(job.folder / LOCK) else "gone"
+        return Phase("running" if is_locked(job.folder / LOCK) else "gone")
 
     def stop(self, job: Job, grace_s: float) -> None:
         """Ctrl-C for its processes, a kill for those that are still there after `grace_s`."""
         group = int(job.ids[0]) if job.ids else _status(job).get("pid", 0)
         for sent, wait_s in ((signal.SIGINT, grace_s), (signal.SIGKILL, 10.0)):
-            if group and self.phase(job) != "gone":
+            if group and self.phase(job).name != "gone":
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(group, sent)
-                _wait(lambda: self.phase(job) == "gone", wait_s)
+                _wait(lambda: self.phase(job).name == "gone", wait_s)
 
 
-CLUSTERS: dict[str, Callable[[], Cluster]] = {"local": Local}
+CLUSTERS: dict[str, Callable[[], Cluster]] = {"local": Local, "slurm": Slurm}
 """Where a job may run, by name."""
 
 
@@ -154,13 +155,18 @@ def resume(folder: str | Path) -> Job:
 
 def _start(job: Job, secrets: Mapping[str, str]) -> Job:
     busy = ConfigError(job.folder, "a job is running here", do="stop it first, or choose another folder")
-    if (job.folder / JOB).is_file() and _phase(read_job(job.folder)) != "gone":
+    before = read_job(job.folder) if (job.folder / JOB).is_file() else None
+    if before is not None and _phase(before).name != "gone":
         raise busy
     try:
         with lend_lock(job.folder / LOCK) as lock:
             job = dataclasses.replace(job, submitted=time.time(), id=uuid.uuid4().hex[:12], ids=())
             job.save()  # before it starts, so that it is known whatever happens to us
-            job = dataclasses.replace(job, ids=CLUSTERS[job.cluster]().start(job, secrets, lock))
+            try:
+                job = dataclasses.replace(job, ids=CLUSTERS[job.cluster]().start(job, secrets, lock))
+            except MilbenchError:  # it never was one
+                before.save() if before is not None else (job.folder / JOB).unlink()
+                raise
             job.save()
     except BlockingIOError as error:
         raise busy from error
@@ -199,7 +205,7 @@ def read_job(folder: str | Path) -> Job:
     )
 
 
-def _phase(job: Job) -> str:
+def _phase(job: Job) -> Phase:
     return CLUSTERS[job.cluster]().phase(job)
 
 
@@ -216,10 +222,13 @@ def state_of(folder: str | Path) -> JobState:
     phase = _phase(job)
     said = _status(job)  # read after the phase: a job that is gone has said all
     state, stage = said.get("state", "queued"), said.get("stage", "starting")
-    if phase == "gone" and state in {"queued", "running"}:
-        state, stage = "lost", f"ended without a word while at: {stage}"
-    elif phase != "gone":
-        state = "queued" if phase == "queued" or not said else "running"
+    if phase.name == "gone" and state in {"queued", "running"}:
+        words = f" ({phase.words})" if phase.words else ""
+        state, stage = "lost", f"ended without a word while at: {stage}{words}"
+    elif phase.name == "queued":
+        state, stage = "queued", phase.words
+    elif phase.name == "running":
+        state = "running" if said else "queued"
     counts = said.get("done", 0), said.get("total", 0)
     times = said.get("started"), said.get("time", job.submitted)
     return JobState(job.folder.name, job.command[0], state, stage, *counts, *times, job.folder, job.command, job.cluster)
@@ -231,7 +240,7 @@ def jobs_in(root: str | Path) -> list[JobState]:
     for path in Path(root).rglob(JOB):
         try:
             found.append((read_job(path.parent).submitted, state_of(path.parent)))
-        except DataError as error:
+        except MilbenchError as error:
             log.warning("jobs: %s", error)
     return [state for _, state in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
@@ -259,7 +268,7 @@ def follow(folder: str | Path, lines: int = 200) -> Iterator[str]:
     said, place = _read(job.folder / LOG, 0)
     yield from said[-lines:]
     while True:
-        gone = _phase(job) == "gone"  # asked before the log is read: what it said last is not missed
+        gone = _phase(job).name == "gone"  # asked before the log is read: what it said last is not missed
         said, place = _read(job.folder / LOG, place)
         yield from said
         if gone:

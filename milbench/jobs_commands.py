@@ -5,26 +5,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from milbench import jobs
+from milbench.cluster import ClusterFlags, default_config, taken, write_template
 from milbench.data_commands import Said
 from milbench.errors import ConfigError
 
-Action = Literal["list", "start", "follow", "stop", "resume"]
-ACTIONS = ("list", "start", "follow", "stop", "resume")
+Action = Literal["list", "start", "follow", "stop", "resume", "template"]
+ACTIONS = ("list", "start", "follow", "stop", "resume", "template")
 
 
 @dataclass(frozen=True)
 class JobsConfig:
     """Jobs that outlive their terminal. `milbench jobs [ROOT]` lists those below ROOT (runs), `jobs start FOLDER COMMAND ...`
     starts one with FOLDER as its folder (of run and hpo: the study folder), `jobs follow | stop | resume FOLDER` does that.
+    With --cluster slurm a command runs on your cluster; `jobs template FILE` writes a commented cluster.toml to start from.
     """
 
     action: Annotated[Action, tyro.conf.Positional] = "list"
-    """list, start, follow, stop or resume."""
+    """list, start, follow, stop, resume or template."""
     words: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """The folder: to look below (list), or the job's; of start, the command of milbench after it."""
 
@@ -48,8 +50,18 @@ def run_jobs(config: JobsConfig) -> Said:
         return listed(Path(next(iter(config.words), "runs"))), 0
     first, *command = config.words or ("",)
     if not first or (command and config.action != "start"):
-        raise ConfigError(f"jobs {config.action}", got=" ".join(config.words), want="the job's folder")
+        raise ConfigError(
+            f"jobs {config.action}",
+            got=" ".join(config.words),
+            want="the file to write" if config.action == "template" else "the job's folder",
+        )
     folder = Path(first)
+    if config.action == "template":
+        path = write_template(folder)
+        return [
+            f"{path}: written; take the # off what you need",
+            f"  milbench reads it from {default_config()}, if it is there",
+        ], 0
     if config.action == "follow":
         for line in jobs.follow(folder):
             sys.stdout.write(line + "\n")
@@ -58,8 +70,31 @@ def run_jobs(config: JobsConfig) -> Said:
         return [_line(state)], 0 if state.state == "done" else 1
     if config.action == "stop":
         return [_line(jobs.stop(folder))], 0
-    job = jobs.submit(command, folder) if config.action == "start" else jobs.resume(folder)
-    return [f"{job.folder}: started", f"  milbench jobs follow {folder}", f"  milbench jobs stop {folder}"], 0
+    if config.action == "start":
+        return started(_submitted(*taken(command), folder)), 0
+    return started(jobs.resume(folder)), 0
+
+
+def sent(name: str, config: Any, args: Sequence[str]) -> jobs.Job | None:
+    """The job, where a command with a study folder asks for a cluster; None where it is to run here."""
+    flags = getattr(config, "slurm", None)
+    if not isinstance(flags, ClusterFlags) or flags.cluster == "none" or name not in jobs.STUDIES:
+        return None
+    return _submitted(taken(args)[0], flags, config.study_dir)
+
+
+def _submitted(command: list[str], flags: ClusterFlags, folder: Path) -> jobs.Job:
+    if flags.cluster == "none":
+        return jobs.submit(command, folder)
+    options = flags.options(next(iter(command), ""))
+    return jobs.submit(command, folder, flags.cluster, options.plain())
+
+
+def started(job: jobs.Job) -> list[str]:
+    """What to do next."""
+    folder = _short(job.folder)
+    where = f" on {job.cluster}: {', '.join(job.ids)}" if job.cluster != "local" else ""
+    return [f"{job.folder}: started{where}", f"  milbench jobs follow {folder}", f"  milbench jobs stop {folder}"]
 
 
 def listed(root: Path) -> list[str]:
@@ -75,8 +110,12 @@ def _line(state: jobs.JobState) -> str:
     """state, kind, progress, age, folder and what it is at."""
     share = f"{state.done}/{state.total}" if state.total else "-"
     age = "" if state.updated is None else _ago(time.time() - state.updated)
-    folder = state.folder.relative_to(Path.cwd()) if state.folder.is_relative_to(Path.cwd()) else state.folder
-    return f"{state.state:8} {state.kind:8} {share:>9} {age:>8}  {folder}  {state.stage}"
+    return f"{state.state:8} {state.kind:8} {share:>9} {age:>8}  {_short(state.folder)}  {state.stage}"
+
+
+def _short(folder: Path) -> Path:
+    """As seen from here."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _ago(seconds: float) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from milbench.cluster import ClusterFlags, Flags
 from milbench.columns import Columns
 from milbench.configs import RuntimeConfig
 from milbench.errors import ConfigError
@@ -165,6 +166,7 @@ class PipelineConfig:
     """Processes that make batches; 0 is the fastest unless features are larger than memory."""
     pin_memory: bool = False
     """Page-locked batches, for a GPU."""
+    slurm: Flags = field(default_factory=ClusterFlags)
 
     @property
     def columns(self) -> Columns:

@@ -4,17 +4,27 @@ A job's script is an ordinary one, to be read or submitted by hand. Shortly befo
 command saves its state and ends, and the script puts itself back into the queue, where the same command goes on.
 """
 
+import argparse
+import math
 import os
 import shlex
 import subprocess
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from milbench.cluster import SlurmOptions
 from milbench.errors import ClusterError, ConfigError
 from milbench.files import write_text
 
+if TYPE_CHECKING:
+    from milbench.jobs import Job
+
+LOG = "log.txt"
+_FRESH_S = 2.0
 _PATIENCE = 120.0
 """Seconds until a command of SLURM must have answered."""
 _WAITING = frozenset(
@@ -111,25 +121,86 @@ class Phase:
     words: str = ""
 
 
+_last: dict[str, tuple[float, Phase]] = {}
+
+
 def phase_of(job: str) -> Phase:
-    """A job with all its tasks: running if any is, else queued if any is, else gone."""
+    """A job with all its tasks: running if any is, else queued if any is, else gone. Asked anew every two seconds at most."""
+    told, phase = _last.get(job, (-math.inf, Phase("gone")))
+    if time.monotonic() - told > _FRESH_S:
+        phase = _phase(job)
+        _last[job] = time.monotonic(), phase
+    return phase
+
+
+def _phase(job: str) -> Phase:
+    fields = "State:24,RestartCnt:12,Reason:64"
     try:
-        lines = _asked(["squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--format=%T|%r"]).splitlines()
+        lines = _asked(["squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", f"--Format={fields}"]).splitlines()
     except ClusterError as error:
         if "Invalid job id" in str(error):  # forgotten, some minutes after its end
             return Phase("gone")
         raise
-    said = [(state, reason) for state, _, reason in (line.partition("|") for line in lines)]
+    tasks = [(line[:24].strip(), line[24:36].strip(), line[36:].strip()) for line in lines]
     for name, states in (("running", _WORKING), ("queued", _WAITING)):
-        found = [(state, reason) for state, reason in said if state in states]
-        if found:
-            return Phase(name, _counted(found))
-    return Phase("gone", _counted(said))
+        if any(state in states for state, _, _ in tasks):
+            return Phase(name, _counted(tasks))
+    return Phase("gone", _counted(tasks))
 
 
-def _counted(said: Sequence[tuple[str, str]]) -> str:
-    words = [state.lower().replace("_", " ") + ("" if reason in {"None", ""} else f" ({reason})") for state, reason in said]
+def _counted(tasks: Sequence[tuple[str, str, str]]) -> str:
+    """2 running, 1 requeued (BeginTime)."""
+    words = []
+    for state, restarts, reason in tasks:
+        again = state in _WAITING and restarts not in {"", "0"}
+        word = "requeued" if again else state.lower().replace("_", " ")
+        words.append(word if reason in {"None", ""} else f"{word} ({reason})")
     return ", ".join(f"{words.count(word)} {word}" if len(words) > 1 else word for word in dict.fromkeys(words))
+
+
+class Slurm:
+    """Jobs of `milbench.jobs` on SLURM; `hpo --workers N` is an array of N jobs that share the study."""
+
+    def start(self, job: "Job", environment: Mapping[str, str], lock: int) -> tuple[str, ...]:
+        """Submit it, or all its workers; gives SLURM's number."""
+        options = SlurmOptions.of(dict(job.options), job.folder)
+        workers, arguments = _workers(job.command)
+        python = options.python or sys.executable
+        script = Script(
+            command=[python, "-P", "-m", "milbench.cli", *arguments],
+            options=options,
+            name=f"milbench-{job.command[0]}",
+            log=job.folder / LOG,
+            cwd=job.cwd,
+            tasks=workers,
+            variables=job.environment(),
+        )
+        return (submit(script, job.folder / "job.sh", environment),)
+
+    def phase(self, job: "Job") -> Phase:
+        """What SLURM says of it."""
+        return phase_of(job.ids[0]) if job.ids else Phase("gone")
+
+    def stop(self, job: "Job", grace_s: float) -> None:
+        """Cancel it; SLURM asks its processes to end, and ends them after a time of its own if they do not."""
+        if self.phase(job).name != "gone":
+            cancel(job.ids[0])
+        for wait_s in (grace_s, _PATIENCE):
+            until = time.monotonic() + wait_s
+            while self.phase(job).name != "gone" and time.monotonic() < until:
+                time.sleep(_FRESH_S / 4)
+            if self.phase(job).name != "gone":
+                _asked(["scancel", "--full", "--signal=KILL", job.ids[0]])
+
+
+def _workers(command: Sequence[str]) -> tuple[int | None, list[str]]:
+    """How many tasks `hpo --workers N` is, and the command of each; no array for anything else."""
+    if command[0] != "hpo":
+        return None, list(command)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--workers", type=int, default=1)
+    known, rest = parser.parse_known_args(list(command))
+    return (known.workers if known.workers > 1 else None), rest
 
 
 def _asked(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
@@ -151,5 +222,5 @@ def _asked(command: Sequence[str], environment: Mapping[str, str] | None = None)
     if done.returncode:
         do = "mend your cluster.toml or the flags" if command[0] == "sbatch" else ""
         said = [line.removeprefix(f"{command[0]}: ").removeprefix("error: ") for line in done.stderr.strip().splitlines()]
-        raise ClusterError(command[0], said[-1] if said else f"exit status {done.returncode}", do=do)
+        raise ClusterError(command[0], ", ".join(said) if said else f"exit status {done.returncode}", do=do)
     return done.stdout.strip()

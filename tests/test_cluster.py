@@ -10,7 +10,8 @@ import pytest
 
 from milbench.chem.cluster import run_on_cluster
 from milbench.chem.work import Work
-from milbench.cluster import TEMPLATE, ClusterFlags, SlurmOptions, read_config, write_template
+from milbench.cli import main
+from milbench.cluster import TEMPLATE, ClusterFlags, SlurmOptions, read_config, taken, write_template
 from milbench.errors import ConfigError
 from milbench.prepare_config import PrepareConfig
 from milbench.slurm import Script, submit
@@ -89,6 +90,22 @@ def test_a_mistake_in_a_flag_names_the_flag(tmp_path: Path) -> None:
         ClusterFlags(partition="gpu")
     with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read .*; check --cluster_config"):
         ClusterFlags("slurm", tmp_path / "nowhere.toml").options("run")
+
+
+def test_a_command_is_sent_without_its_cluster_flags() -> None:
+    args = ["run", "--cluster=slurm", "--store", "a", "--cluster-config", "c.toml", "--fix", "lr=1e-4", "x=2", "--cpus", "4"]
+    assert taken(args) == (["run", "--store", "a", "--fix", "lr=1e-4", "x=2"], ClusterFlags("slurm", Path("c.toml"), cpus=4))
+    assert taken(["run", "--store", "a"]) == (["run", "--store", "a"], ClusterFlags())
+    with pytest.raises(ConfigError, match="--cpus: got 'many', want a whole number"):
+        taken(["run", "--cluster", "slurm", "--cpus", "many"])
+    with pytest.raises(ConfigError, match="--cluster: got 'lsf', want none or slurm"):
+        taken(["run", "--cluster", "lsf"])
+
+
+def test_the_template_is_written_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "template", str(tmp_path / "cluster.toml")]) == 0
+    assert (tmp_path / "cluster.toml").read_text() == TEMPLATE
+    assert "take the # off what you need" in capsys.readouterr().out
 
 
 def test_where_slurm_is_not_installed_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

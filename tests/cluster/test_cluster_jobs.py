@@ -1,0 +1,80 @@
+"""Jobs on a real cluster: queued, followed, stopped, resumed, and ending as those of this machine do."""
+
+from pathlib import Path
+
+import pytest
+from slurm_node import SlurmNode, wait_until
+
+from milbench import jobs
+from milbench.cli import main
+from milbench.cluster import ClusterFlags
+from milbench.pipeline import MILPipelineOrchestrator
+from milbench.testing import SyntheticTables, make_tables
+from runs import arguments, config_for, finished, same_weights, weights
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> SyntheticTables:
+    return make_tables(tmp_path_factory.mktemp("tables"), 90)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's settings lie here."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "milbench").mkdir()
+    return tmp_path
+
+
+def until_state(folder: Path, *states: str) -> jobs.JobState:
+    def reached() -> bool:
+        state = jobs.state_of(folder)
+        assert state.state in states or state.state in {"queued", "running"}, (state, jobs.log_tail(folder))
+        return state.state in states
+
+    wait_until(reached, f"{folder} to be {' or '.join(states)}", lambda: "\n".join(jobs.log_tail(folder)))
+    return jobs.state_of(folder)
+
+
+def test_a_run_on_the_cluster_is_queued_stopped_and_resumed_and_ends_as_here(
+    slurm: SlurmNode, tables: SyntheticTables, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "milbench" / "cluster.toml").write_text('partition = "other"\ntime = 8\nsbatch = ["--hold"]\n')
+    folder = home / "study"
+    config = config_for(tables, folder, trials=3, max_epochs=8, slurm=ClusterFlags("slurm", cpus=1))
+    assert main(arguments(config)) == 0
+    number = jobs.read_job(folder).ids[0]
+    assert f"started on slurm: {number}" in capsys.readouterr().out
+    queued = jobs.state_of(folder)
+    assert (queued.state, queued.stage, queued.cluster) == ("queued", "pending (JobHeldUser)", "slurm")
+    assert main(arguments(config)) == 2  # one job a folder
+    assert "a job is running here" in capsys.readouterr().err
+
+    slurm.ask("scontrol", "release", number)
+    wait_until(lambda: jobs.state_of(folder).done >= 1, "the first fold", lambda: "\n".join(jobs.log_tail(folder)))
+    assert jobs.state_of(folder).state == "running"
+    stopped = jobs.stop(folder)
+    assert (stopped.state, stopped.stage) == ("stopped", "stopped by SIGTERM")
+    assert slurm.state(number) == "CANCELLED"
+
+    jobs.resume(folder)
+    slurm.ask("scontrol", "release", jobs.read_job(folder).ids[0])
+    said = "\n".join(jobs.follow(folder))
+    assert "leaderboard_attn.parquet" in said  # its last line
+    assert until_state(folder, "done").done
+    here = config_for(tables, home / "here", trials=3, max_epochs=8)
+    MILPipelineOrchestrator(here).run()
+    assert finished(folder) == finished(here.study_dir)
+    assert same_weights(weights(folder), weights(here.study_dir))
+
+
+def test_a_job_that_slurm_refuses_is_one_line_and_leaves_no_job_behind(
+    slurm: SlurmNode, tables: SyntheticTables, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_for(tables, home / "study", slurm=ClusterFlags("slurm", partition="nowhere"))
+    assert main(arguments(config)) == 2
+    assert "invalid partition specified: nowhere" in capsys.readouterr().err
+    assert jobs.jobs_in(home) == []
+    assert not (home / "study" / jobs.JOB).exists()
