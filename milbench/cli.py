@@ -25,6 +25,7 @@ from milbench.data_commands import (
 from milbench.errors import MilbenchError
 from milbench.flags import OptionalCount, gathered
 from milbench.jobs_commands import JobsConfig, run_jobs, sent, spelled, start_of, started
+from milbench.predict_config import PredictConfig
 from milbench.prepare_config import PrepareConfig
 from milbench.run_config import PipelineConfig
 from milbench.runlog import as_job, describe_job, is_job, log_to_console
@@ -85,11 +86,18 @@ def _prepare(config: PrepareConfig) -> Said:
     return prepare(config), 0
 
 
+def _predict(config: PredictConfig) -> Said:
+    from milbench.predict import predict
+
+    return predict(config), 0
+
+
 COMMANDS: dict[str, tuple[type, Callable[[Any], Said]]] = {
     "run": (PipelineConfig, _run),
     "demo": (DemoConfig, _demo),
     "params": (ParamsConfig, _params),
     "prepare": (PrepareConfig, _prepare),
+    "predict": (PredictConfig, _predict),
     "doctor": (DoctorConfig, run_doctor),
     "folds": (FoldsConfig, run_folds),
     "import": (ImportConfig, run_import),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import torch
 
 from milbench.data.bags import BagData
 from milbench.tasks import TaskSet
@@ -15,9 +16,8 @@ def attention_table(
     probability [n, T], attention [R, T] (summing to 1 over each molecule), instances molecule after molecule.
     """
     sizes = bags.bag_sizes[rows]
-    starts = bags.offsets.numpy()[rows]
-    conformers = np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
-    table = {"ID": np.repeat(bags.ids[rows], sizes), "conf_id": bags.conf_ids[conformers.astype(np.int64)]}
+    conformers = bags.rows(torch.from_numpy(rows))[0].numpy()
+    table = {"ID": np.repeat(bags.ids[rows], sizes), "conf_id": bags.conf_ids[conformers]}
     repeated = np.repeat(probability, sizes, axis=0)
     table |= {f"pred_{name}": repeated[:, t] for t, name in enumerate(tasks.names)}
     table |= {f"attn_{name}": attention[:, t] for t, name in enumerate(tasks.names)}

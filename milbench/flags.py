@@ -14,9 +14,10 @@ Config = TypeVar("Config")
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
 OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+OptionalShare = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 
 
-LIST_FLAGS = ("--fix", "--range")
+LIST_FLAGS = ("--fix", "--range", "--also")
 
 
 def gathered(args: Sequence[str], flags: Sequence[str] = LIST_FLAGS) -> list[str]:

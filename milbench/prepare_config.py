@@ -54,7 +54,7 @@ class PrepareConfig:
     """Values that a descriptor cannot give: mend leaves out columns that lack them in over 1 % of the molecules, then the few
     molecules that lack them elsewhere; or drop such molecules, or keep NaN (then train with --impute median). All reported."""
     like: OptionalPath = None
-    """A bag store whose descriptor columns are made again, to append to it or to predict with its models."""
+    """A bag store, or a final model, whose descriptor columns are made again, to append to it or to predict with it."""
     float16: bool = False
     """Store conformer features in half the space; the loss is reported, a column that does not fit is refused."""
     time_limit: float = 120.0

@@ -1,5 +1,6 @@
 """Finished shards → one bag store, with the report on every row of the input."""
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,11 +32,15 @@ _TEXTS = ("ID", "conf_id", "split", "outcome", "reason", "detail", "source", "sm
 
 
 def merge(config: PrepareConfig, tasks: TaskSet, work: Work, provenance: dict[str, Any]) -> None:
-    """Write the store of finished work, with prepare_report.parquet in it; DataError when no molecule is left."""
+    """Write the store of finished work, with prepare_report.parquet in it.
+
+    DataError when no molecule is left; the work is then removed, so that a mended input begins anew.
+    """
     names = tuple(tuple(columns) for columns in Recipe.of(config).names)
     selection = select(config, work, (names[0], names[1]))
     kept, n = selection.kept, selection.column("conformers")
     if not kept.any():
+        shutil.rmtree(config.work, ignore_errors=True)
         do = f"the first row was dropped: {selection.column('dropped')[0]} {selection.column('detail')[0]}"
         raise DataError(config.source, "no molecule is left", do=do)
     labels = read_labels(config, tasks, work, np.flatnonzero(kept))

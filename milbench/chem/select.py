@@ -9,7 +9,7 @@ import pandas as pd
 from milbench.chem.molecules import CHANGES
 from milbench.chem.shards import Shard, read_shard
 from milbench.chem.work import Work
-from milbench.data.store import read_manifest
+from milbench.data.manifest import read_columns
 from milbench.errors import ConfigError
 from milbench.prepare_config import PrepareConfig
 
@@ -109,7 +109,7 @@ def _wanted(config: PrepareConfig, names: Names) -> Columns:
     """The positions of the columns that --like has, in its order; without it, of all."""
     if config.like is None:
         return np.arange(len(names[0])), np.arange(len(names[1]))
-    manifest = read_manifest(config.like)
+    manifest = read_columns(config.like)
     found = [pd.Index(own).get_indexer(manifest[key]) for own, key in zip(names, ("features_2d", "features_3d"), strict=True)]
     for places, key in zip(found, ("features_2d", "features_3d"), strict=True):
         if (places < 0).any():

@@ -12,7 +12,7 @@ import rdkit
 
 from milbench.chem.inputs import STRUCTURE, read_rows
 from milbench.data.assemble import fold_numbers
-from milbench.data.store import read_manifest
+from milbench.data.manifest import read_columns
 from milbench.data.tables import Report, Table
 from milbench.data.targets import RawTargets, read_targets
 from milbench.errors import DataError
@@ -55,7 +55,7 @@ def asked(config: PrepareConfig, tasks: TaskSet) -> dict[str, Any]:
         "input": {"name": config.source.name, "sha256": file_hash(config.source)},
         "settings": config.settings(),
         "tasks": read_back(tasks.to_dict()),
-        "like": None if config.like is None else read_manifest(config.like)["content"],
+        "like": None if config.like is None else read_columns(config.like)["content"],
         "versions": {"milbench": __version__, "rdkit": rdkit.__version__, "numpy": np.__version__},
     }
 

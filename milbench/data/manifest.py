@@ -10,9 +10,12 @@ import pyarrow as pa
 
 from milbench.errors import DataError
 from milbench.files import file_hash, read_array, read_json
+from milbench.run_config import FINAL_FOLDER
 from milbench.tasks import TaskSet
 
 SCHEMA = 1
+MODEL = "model.json"
+"""What a final model says of itself, written last: a folder without it holds no finished model."""
 TARGETS = ("y", "w", "abs", "w_abs", "fluo", "w_fluo")
 
 
@@ -30,6 +33,18 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         if key not in manifest:
             raise DataError(path, f"{key!r} is missing", do="prepare it again")
     return manifest
+
+
+def find_model(path: str | Path) -> Path | None:
+    """The final model's folder that `path` is, or holds as a study folder; None when there is none."""
+    folders = (Path(path), Path(path) / FINAL_FOLDER)
+    return next((folder for folder in folders if (folder / MODEL).is_file()), None)
+
+
+def read_columns(path: str | Path) -> dict[str, Any]:
+    """`features_2d`, `features_3d` and the data's `content` of a bag store, or of a final model."""
+    folder = find_model(path)
+    return read_manifest(path) if folder is None else read_json(folder / MODEL)
 
 
 def store_tasks(folder: str | Path) -> TaskSet:

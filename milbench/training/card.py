@@ -39,7 +39,9 @@ def about_model(
             "conformers": int(bags.bag_sizes[train].sum()),
             "labels": counts,
         },
-        "data": {"content": bags.content, "provenance": bags.provenance, "notes": list(bags.notes)},
+        "content": bags.content,
+        "provenance": bags.provenance,
+        "notes": list(bags.notes),
         "applicability": applies,
         "versions": versions(),
     }
@@ -66,24 +68,24 @@ def _head(about: dict[str, Any]) -> list[str]:
 
 def _simulated(about: dict[str, Any]) -> str:
     """What the data's origin says of simulated endpoints; '' where it says nothing."""
-    provenance = about["data"]["provenance"]
+    provenance = about["provenance"]
     return str(provenance.get("about", "")) if provenance.get("simulated") else ""
 
 
 def _data(about: dict[str, Any]) -> list[str]:
-    training, data, recipe = about["training"], about["data"], about["recipe"]
+    training, recipe = about["training"], about["recipe"]
     lines = ["## Data", ""]
     if _simulated(about):
         lines += [f"**The endpoints are simulated.** {_simulated(about)}", ""]
     lines += [
         f"Trained on {training['molecules']:,} molecules with {training['conformers']:,} conformers"
-        f" (data hash `{data['content'][:16]}`, made by {data['provenance'].get('made_by', 'the caller')}).",
+        f" (data hash `{about['content'][:16]}`, made by {about['provenance'].get('made_by', 'the caller')}).",
         "",
         "| endpoint | known labels | positives | prevalence |",
         "|---|---:|---:|---:|",
     ]
     for name, n in training["labels"].items():
-        share = f"{n['positives'] / n['known']:.3%}" if n["known"] else "–"
+        share = f"{100 * n['positives'] / n['known']:.3g} %" if n["known"] else "–"
         lines.append(f"| {name} | {n['known']:,} | {n['positives']:,} | {share} |")
     if recipe is None:
         lines += ["", "The features came in tables: how they were made is not known here."]
@@ -94,7 +96,7 @@ def _data(about: dict[str, Any]) -> list[str]:
         rdkit = f", RDKit {recipe['rdkit']}" if recipe["rdkit"] else ""
         lines += ["", f"Features: {', '.join(recipe['sets_2d'])}; of each conformer {', '.join(recipe['sets_3d'])}; "]
         lines[-1] += f"{conformers}{rdkit}."
-    return [*lines, *[f"- {note}" for note in data["notes"]]]
+    return [*lines, *[f"- {note}" for note in about["notes"]]]
 
 
 def _scores(about: dict[str, Any], report: dict[str, Any]) -> list[str]:
@@ -115,7 +117,7 @@ def _scores(about: dict[str, Any], report: dict[str, Any]) -> list[str]:
     caveats = ["Average precision is to be read beside the prevalence, which is what guessing gives."]
     few = [name for name, n in about["training"]["labels"].items() if n["positives"] < 50]
     if few:
-        caveats.append(f"Fewer than 50 training positives: {', '.join(few)}; expect its scores to vary widely.")
+        caveats.append(f"Fewer than 50 training positives: {', '.join(few)}; expect their scores to vary widely.")
     if _simulated(about):
         caveats.append("The endpoints are simulated: these scores say nothing about an assay.")
     return [*lines, "", *[f"- {caveat}" for caveat in caveats]]

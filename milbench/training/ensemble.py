@@ -1,5 +1,6 @@
 """A final model as users name it: a folder with one model or several that predict together, and what it needs."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from milbench.data.bags import BagData
 from milbench.data.domain import Domain
+from milbench.data.manifest import MODEL, find_model
 from milbench.errors import ConfigError, DataError
 from milbench.files import file_hash, read_json
 from milbench.recipe import same_recipe
@@ -16,8 +18,7 @@ from milbench.run_config import FINAL_FOLDER
 from milbench.tasks import TaskSet
 from milbench.training.checkpoint import TrainedModel, load_checkpoint
 
-ABOUT = "model.json"
-"""What a final model's folder holds, written last: a folder without it is not finished."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class Ensemble:
 def load_model(*paths: str | Path) -> Ensemble:
     """Read final models, to predict together: each a final model's folder, a study folder that holds one, or a .ckpt.
 
-    A folder that holds no finished model, and models of other endpoints or features than the first, are errors.
+    A folder that holds no finished model, and models of other endpoints or features than the first, are errors; a model named
+    twice counts once.
     """
     parts = [_load(Path(path)) for path in paths]
     first = parts[0]
@@ -88,9 +90,13 @@ def load_model(*paths: str | Path) -> Ensemble:
             raise ConfigError(path, "predicts other endpoints", got=", ".join(part.tasks.names), want=f"those of {paths[0]}")
         if part.features != first.features:
             raise ConfigError(path, f"was trained on other features than {paths[0]}", do="predict with each by itself")
+    members = {one: member for part in parts for one, member in zip(part.hashes, part.members, strict=True)}
+    repeated = sum(len(part.members) for part in parts) - len(members)
+    if repeated:
+        log.warning("%d of the models are named twice and count once", repeated)
     return Ensemble(
-        members=tuple(member for part in parts for member in part.members),
-        hashes=tuple(one for part in parts for one in part.hashes),
+        members=tuple(members.values()),
+        hashes=tuple(members),
         domains=_distinct([domain for part in parts for domain in part.domains]),
         about=tuple(about for part in parts for about in part.about),
     )
@@ -99,21 +105,15 @@ def load_model(*paths: str | Path) -> Ensemble:
 def _load(path: Path) -> Ensemble:
     if path.suffix == ".ckpt":
         return Ensemble((load_checkpoint(path),), (file_hash(path),))
-    folder = model_folder(path)
-    about = read_json(folder / ABOUT)
+    folder = find_model(path)
+    if folder is None:
+        do = f"give a study folder with a finished {FINAL_FOLDER}/, that folder, or a .ckpt"
+        raise DataError(path, f"holds no finished model (no {MODEL})" if path.is_dir() else "no such model", do=do)
+    about = read_json(folder / MODEL)
     members = [folder / name for name in about["members"]]
     applies = about["applicability"]
     domains = () if applies is None else (Domain.load(folder, applies),)
     return Ensemble(tuple(map(load_checkpoint, members)), tuple(map(file_hash, members)), domains, (about,))
-
-
-def model_folder(path: Path) -> Path:
-    """The final model's folder that `path` is or holds; DataError when there is none."""
-    for folder in (path, path / FINAL_FOLDER):
-        if (folder / ABOUT).is_file():
-            return folder
-    do = f"give a study folder with a finished {FINAL_FOLDER}/, that folder, or a .ckpt"
-    raise DataError(path, f"holds no finished model (no {ABOUT})" if path.is_dir() else "no such model", do=do)
 
 
 def _distinct(domains: Sequence[Domain]) -> tuple[Domain, ...]:

@@ -16,6 +16,7 @@ from milbench.configs import HPOConfig
 from milbench.data.bags import BagData
 from milbench.data.cv import FoldData, MILCVData
 from milbench.data.domain import domain_of
+from milbench.data.manifest import MODEL
 from milbench.errors import DataError
 from milbench.export import attention_table, prediction_table
 from milbench.files import content_hash, make_folder, read_json, remove, write_json, write_table, write_text
@@ -26,7 +27,7 @@ from milbench.seeds import stream_seed
 from milbench.tasks import TaskSet
 from milbench.training.card import CARD, about_model, model_card
 from milbench.training.checkpoint import load_checkpoint, save_checkpoint
-from milbench.training.ensemble import ABOUT, Ensemble
+from milbench.training.ensemble import Ensemble
 from milbench.training.fold import Epoch, EpochHook, FoldResult, MILFoldTrainer
 from milbench.training.resume import difference_to
 
@@ -110,7 +111,7 @@ class MILFinalTrainer:
 
     def is_done(self) -> bool:
         """Whether the same final model is there already."""
-        needed = [self.folder / REPORT, self.folder / ABOUT, *self.checkpoints]
+        needed = [self.folder / REPORT, self.folder / MODEL, *self.checkpoints]
         return all(path.is_file() for path in needed) and read_json(needed[0]).get("fingerprint") == self.fingerprint
 
     def run(self, hook: MemberHook | None = None) -> dict[str, Any]:
@@ -130,7 +131,7 @@ class MILFinalTrainer:
 
     def _clear(self) -> None:
         """Without model.json the folder is no finished model, whatever another one left in it."""
-        (self.folder / ABOUT).unlink(missing_ok=True)
+        (self.folder / MODEL).unlink(missing_ok=True)
         if self.final.ensemble == 1:
             shutil.rmtree(self.folder / MEMBERS, ignore_errors=True)
         else:
@@ -222,7 +223,7 @@ class MILFinalTrainer:
         members = [str(path.relative_to(self.folder)) for path in self.checkpoints]
         about = about_model(ensemble, members, self.data.bags, self.data.train, applies)
         write_text(self.folder / CARD, model_card(about, report))
-        write_json(self.folder / ABOUT, about)
+        write_json(self.folder / MODEL, about)
 
 
 def _is_trained(path: Path, mark: str) -> bool:
