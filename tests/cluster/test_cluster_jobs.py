@@ -28,13 +28,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def until_state(folder: Path, *states: str) -> jobs.JobState:
+def until_state(folder: Path, *states: str, patience: float = 180) -> jobs.JobState:
     def reached() -> bool:
         state = jobs.state_of(folder)
         assert state.state in states or state.state in {"queued", "running"}, (state, jobs.log_tail(folder))
         return state.state in states
 
-    wait_until(reached, f"{folder} to be {' or '.join(states)}", lambda: "\n".join(jobs.log_tail(folder)))
+    wait_until(reached, f"{folder} to be {' or '.join(states)}", lambda: "\n".join(jobs.log_tail(folder)), patience)
     return jobs.state_of(folder)
 
 
@@ -68,6 +68,24 @@ def test_a_run_on_the_cluster_is_queued_stopped_and_resumed_and_ends_as_here(
     MILPipelineOrchestrator(here).run()
     assert finished(folder) == finished(here.study_dir)
     assert same_weights(weights(folder), weights(here.study_dir))
+
+
+@pytest.mark.timeout(900)
+def test_a_job_whose_time_is_up_saves_itself_queues_again_and_ends_as_the_uninterrupted_one(
+    slurm: SlurmNode, tables: SyntheticTables, home: Path
+) -> None:
+    long = {"trials": 1, "max_epochs": 50, "patience": 50}
+    (home / "milbench" / "cluster.toml").write_text('partition = "main"\ntime = 1\nnotice_s = 20\n')
+    folder = home / "study"
+    assert main(arguments(config_for(tables, folder, **long, slurm=ClusterFlags("slurm")))) == 0
+    number = jobs.read_job(folder).ids[0]
+    MILPipelineOrchestrator(config_for(tables, home / "here", **long)).run()  # meanwhile
+
+    assert until_state(folder, "done", patience=800).stage == "done"
+    restarts = int(slurm.ask("scontrol", "show", "job", number).partition("Restarts=")[2].split()[0])
+    assert restarts >= 1 and sum("time is up: queued again" in line for line in jobs.log_tail(folder)) == restarts
+    assert finished(folder) == finished(home / "here")
+    assert same_weights(weights(folder), weights(home / "here"))
 
 
 def test_a_job_that_slurm_refuses_is_one_line_and_leaves_no_job_behind(
