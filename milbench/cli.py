@@ -27,12 +27,16 @@ from milbench.flags import OptionalCount, gathered
 from milbench.jobs_commands import JobsConfig, run_jobs, sent, spelled, start_of, started
 from milbench.predict_config import PredictConfig
 from milbench.prepare_config import PrepareConfig
-from milbench.run_config import PipelineConfig
+from milbench.run_config import HpoConfig, PipelineConfig
 from milbench.runlog import as_job, describe_job, is_job, log_to_console
 from milbench.serve import LabConfig, ServeConfig, run_lab, run_serve
 from milbench.version import __version__
+from milbench.workers import is_worker, with_parent
 
-EXTRAS = {"rdkit": "chem"} | dict.fromkeys(("marimo", "uvicorn", "a2wsgi", "optuna_dashboard", "jupyterlab"), "apps")
+EXTRAS = {
+    **{"rdkit": "chem", "psycopg": "postgresql", "grpc": "grpc"},
+    **dict.fromkeys(("marimo", "uvicorn", "a2wsgi", "optuna_dashboard", "jupyterlab"), "apps"),
+}
 """What is installed on request only, and the extra that brings it."""
 ABOUT = "Multi-task MIL on molecules and their conformers."
 
@@ -68,6 +72,17 @@ def _run(config: PipelineConfig) -> Said:
     return final_lines(MILPipelineOrchestrator(config).run(), config.study_dir), 0
 
 
+def _hpo(config: HpoConfig) -> Said:
+    from milbench.pipeline import MILPipelineOrchestrator
+    from milbench.report import study_lines
+
+    if not is_worker():
+        return study_lines(MILPipelineOrchestrator(config).search(), config.study_dir), 0
+    with with_parent():
+        MILPipelineOrchestrator(config).work()
+    return [], 0
+
+
 def _demo(config: DemoConfig) -> Said:
     from milbench.demo import run_demo
 
@@ -94,6 +109,7 @@ def _predict(config: PredictConfig) -> Said:
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], Said]]] = {
     "run": (PipelineConfig, _run),
+    "hpo": (HpoConfig, _hpo),
     "demo": (DemoConfig, _demo),
     "params": (ParamsConfig, _params),
     "prepare": (PrepareConfig, _prepare),

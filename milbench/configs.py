@@ -158,7 +158,7 @@ class HPOConfig:
         Values recorded beside the parameters (`best_value_...`) are skipped; legacy names and values are understood.
         """
         known = parameters(tasks)
-        values = _modern(params, tasks)
+        values = modern(params, tasks)
         for name in values:
             if name not in known:
                 raise ConfigError(where, "unknown parameter", got=name, do=did_you_mean(name, known) or "remove it")
@@ -222,7 +222,7 @@ def check_heads(inst_hidden: int, attn_heads: int, where: object) -> None:
         )
 
 
-def _modern(params: Mapping[str, Any], tasks: TaskSet) -> dict[str, Any]:
+def modern(params: Mapping[str, Any], tasks: TaskSet) -> dict[str, Any]:
     """Legacy names and values as today's; recorded values dropped."""
     out = {name: value for name, value in params.items() if not name.startswith("best_")}
     clip = out.pop("pos_weight_clip", None)

@@ -149,6 +149,20 @@ def hold_lock(path: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def hold_new_lock(path: str | Path) -> Iterator[None]:
+    """Make `path`, locked from its first moment on, as long as the context lasts: nobody ever finds it free while we live."""
+    path = Path(path)
+    partial = _beside(path)
+    with partial.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        partial.replace(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def lend_lock(path: str | Path, wait_s: float = 2.0) -> Iterator[int]:
     """Lock `path` and give a descriptor for a child to inherit: it stays locked as long as any process has that one open.
 

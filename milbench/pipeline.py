@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 
 from milbench.configs import HPOConfig, check_search_space, checked_pins, checked_ranges
 from milbench.data.assemble import TableOptions, load_tables
@@ -20,15 +21,15 @@ from milbench.data.store import load_store, store_tasks
 from milbench.errors import ConfigError, DataError
 from milbench.files import make_folder, read_json, sweep_orphans
 from milbench.flags import assigned, gathered
+from milbench.hpo import Search
 from milbench.progress import progress
 from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least
 from milbench.runlog import RunFolder
 from milbench.storage_url import shown
 from milbench.tasks import TaskSet, load_tasks
-from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.final import MILFinalData, MILFinalTrainer
 from milbench.training.fold import Epoch
-from milbench.training.study import MILStudyRunner, open_storage
+from milbench.training.storage import open_storage
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class PipelineEnvironmentFactory:
         config = self.config
         _check_inputs(config)
         _check_machine(config)
+        _check_search(config)
         tasks = load_tasks(config.tasks) if config.store is None else store_tasks(config.store)
         pins = checked_pins(assigned(config.fix, "--fix"), tasks)
         ranges = checked_ranges(assigned(config.range, "--range"), tasks)
@@ -112,6 +114,13 @@ def _check_inputs(config: PipelineConfig) -> None:
     if missing:
         raise ConfigError(missing[0], "is missing", do="name the labels, 2D and conformer tables, or a --store")
     at_least("--folds", config.folds, 2)
+
+
+def _check_search(config: PipelineConfig) -> None:
+    at_least("--workers", config.workers, 1)
+    searching = {"--workers": config.workers > 1, "--enqueue": config.enqueue is not None}
+    for flag in (flag for flag, given in searching.items() if given and not config.run_hpo):
+        raise ConfigError(flag, "is of the search", do="add --run_hpo, or leave it out")
 
 
 def _check_machine(config: PipelineConfig) -> None:
@@ -164,8 +173,8 @@ class HPODataBuilder:
 
     environment: PipelineEnvironment
 
-    def build(self) -> PreparedHPOData:
-        """The data of the run, every fold of a study checked; what was dropped or averaged on the way is logged once."""
+    def build(self, quiet: bool = False) -> PreparedHPOData:
+        """The data of the run, every fold of a study checked; what was dropped or averaged is logged once, unless quiet."""
         config, tasks = self.environment.config, self.environment.tasks
         if config.store is not None:
             bags, _ = load_store(config.store)
@@ -174,7 +183,8 @@ class HPODataBuilder:
         data = PreparedHPOData(bags, tasks, self._folds(bags), config)
         for k in range(data.cv.n_folds if config.run_hpo else 0):
             data.cv.fold(k)
-        self._log(data)
+        if not quiet:
+            self._log(data)
         return data
 
     def _log(self, data: PreparedHPOData) -> None:
@@ -225,36 +235,35 @@ class MILPipelineOrchestrator:
         """Everything in order; gives the final report. Run again after an interruption, it goes on where it stopped."""
         environment = PipelineEnvironmentFactory(self.config).create()
         with environment.folder.logging():
-            environment.folder.status("running", "reading data")
-            data = HPODataBuilder(environment).build()
-            arguments = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
-            arguments["storage"] = shown(self.config.storage or "")
-            environment.folder.describe(
-                arguments=arguments,
-                cwd=Path.cwd(),
-                seed=self.config.seed,
-                data=data.bags.content,
-                notes=list(data.bags.notes),
-            )
+            data = self._data(environment)
             if self.config.run_hpo:
                 self._study(environment, data)
             return self._final(environment, data)
 
-    def _study(self, environment: PipelineEnvironment, data: PreparedHPOData) -> None:
-        config, cv = self.config, data.cv
+    def search(self) -> optuna.Study:
+        """The study alone."""
+        environment = PipelineEnvironmentFactory(self.config).create()
+        with environment.folder.logging():
+            return self._study(environment, self._data(environment))
+
+    def work(self) -> None:
+        """Be one of several workers of the study, whose master does all but run trials."""
+        environment = PipelineEnvironmentFactory(self.config).create()
+        data = HPODataBuilder(environment).build(quiet=True)
+        Search(self.config, environment.run, environment.folder, data.cv).work()
+
+    def _data(self, environment: PipelineEnvironment) -> PreparedHPOData:
+        environment.folder.status("running", "reading data")
+        data = HPODataBuilder(environment).build()
+        given = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
+        given["storage"] = shown(self.config.storage or "")
+        about = {"seed": self.config.seed, "data": data.bags.content, "notes": list(data.bags.notes)}
+        environment.folder.describe(arguments=given, cwd=Path.cwd(), **about)
+        return data
+
+    def _study(self, environment: PipelineEnvironment, data: PreparedHPOData) -> optuna.Study:
         environment.folder.status("running", "study")
-        before: dict[int, int] = {}
-        with progress("study", config.trials * cv.n_folds) as advance:
-
-            def watch(trial: int, fold: int, epoch: Epoch) -> None:
-                environment.folder.metric(trial=trial, fold=fold, **epoch.to_dict())
-                finished = before.setdefault(trial, runner.finished(study))
-                advance(finished * cv.n_folds + fold, f"trial {trial} fold {fold + 1} epoch {epoch.number + 1}")
-
-            validator = MILCrossValidator(cv, environment.run, watch)
-            runner = MILStudyRunner(validator, config.study_dir, config.storage)
-            study = runner.open()
-            runner.run()
+        return Search(self.config, environment.run, environment.folder, data.cv).run()
 
     def _final(self, environment: PipelineEnvironment, data: PreparedHPOData) -> dict[str, Any]:
         config = self.config

@@ -44,6 +44,26 @@ def final_lines(report: dict[str, Any], study_dir: Path) -> list[str]:
     return lines
 
 
+def study_lines(study: Any, study_dir: Path) -> list[str]:
+    """A study's outcome, its best parameters and what comes next."""
+    from optuna.trial import TrialState
+
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    counts = ", ".join(f"{states.count(state)} {state.name.lower()}" for state in TrialState if state in states)
+    best = study.best_trial
+    params = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in best.params.items()}
+    return [
+        "",
+        f"Trials: {counts}",
+        f"Best:   trial {best.number}, score {number(best.value)}, macro AP {number(best.user_attrs.get('macro_ap'))}",
+        f"        {', '.join(f'{name}={value}' for name, value in params.items())}",
+        "",
+        f"Study and parameters: {study_dir}",
+        "Next, the final model: the same data flags with",
+        f"  milbench run --study_dir {study_dir} ...",
+    ]
+
+
 def parameter_lines(tasks: str) -> list[str]:
     """Every hyperparameter with default, search range and meaning."""
     known = parameters(load_tasks(tasks)).values()

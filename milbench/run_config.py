@@ -3,7 +3,9 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from milbench.cluster import ClusterFlags, Flags
 from milbench.columns import Columns
@@ -18,6 +20,8 @@ RUN_FOLDER_VARIABLE = "MILBENCH_RUN_FOLDER"
 """Set for a job: where it leaves its log and status."""
 JOB_VARIABLE = "MILBENCH_JOB"
 """Set for a job: which submission of its folder it is."""
+WORKER_VARIABLE = "MILBENCH_WORKER"
+"""Set for one of several processes on a study: which it is."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,11 @@ class PipelineConfig:
     run_hpo: bool = False
     """Search hyperparameters; otherwise they are read from --best_params_json."""
     trials: int = 50
-    """Trials of the study in all, pruned ones included."""
+    """Trials of the study in all, pruned ones included, however many workers and restarts."""
+    workers: int = 1
+    """Processes that search together, each with a GPU of its own and its share of the cores."""
+    enqueue: OptionalPath = None
+    """Parameters to run first: a JSON object as in best_params.json, or a list; what is left out is searched."""
     max_epochs: int = 150
     """Most epochs of a training."""
     patience: int = 20
@@ -142,7 +150,8 @@ class PipelineConfig:
     pruner_warmup_steps: int = 8
     """Epochs of every fold in which no trial is pruned."""
     storage: OptionalText = None
-    """Optuna storage URL; default: study.db in the study folder."""
+    """Where the study lives, if not in study.db in its folder: sqlite:///PATH, journal:PATH, postgresql://USER@HOST/NAME (its
+    password in PGPASSWORD, MILBENCH_STORAGE_PASSWORD or ~/.pgpass), or grpc://HOST:PORT (`milbench proxy`)."""
     best_params_json: OptionalPath = None
     """Parameters of the final model; default: the best ones of the study folder. Not read with --run_hpo."""
     leaderboard_split: str = "leaderboard"
@@ -209,6 +218,24 @@ class PipelineConfig:
         """Where the final model's parameters are read from: the study's best ones, or without --run_hpo --best_params_json."""
         best = self.study_dir / f"{ARTIFACT_PREFIX}_best_params.json"
         return best if self.run_hpo or self.best_params_json is None else self.best_params_json
+
+
+@dataclass(frozen=True)
+class HpoConfig(PipelineConfig):
+    """Search hyperparameters on your own tables, and no more: `milbench run` without --run_hpo trains the final model."""
+
+    run_hpo: Annotated[bool, tyro.conf.Suppress] = True
+    best_params_json: Annotated[Path | None, tyro.conf.Suppress] = None
+    monitor: Annotated[Literal["inner", "leaderboard"], tyro.conf.Suppress] = "inner"
+    attn_out: Annotated[Path | None, tyro.conf.Suppress] = None
+    ensemble: Annotated[int, tyro.conf.Suppress] = 1
+    nn_devices: Annotated[int, tyro.conf.Suppress] = 1
+
+    @classmethod
+    def worker(cls, config: PipelineConfig) -> "HpoConfig":
+        """What one of several workers of this search is told: it runs trials, here and alone."""
+        others = {"run_hpo", "best_params_json", "monitor", "attn_out", "ensemble", "nn_devices", "workers", "enqueue", "slurm"}
+        return cls(**{name: value for name, value in vars(config).items() if name not in others})
 
 
 def at_least(flag: str, value: int, least: int) -> None:

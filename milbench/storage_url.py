@@ -15,10 +15,15 @@ def shown(url: str) -> str:
     return _PASSWORD.sub(r"\1:***@", url)
 
 
+def bare(url: str) -> str:
+    """A storage URL that has lost its password, to be opened with the one of the environment."""
+    return _PASSWORD.sub(r"\1@", url)
+
+
 def without_passwords(args: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """A command line whose URLs have lost their passwords, and the environment that gives them back."""
     found = [match[2] for arg in args if (match := _PASSWORD.search(arg))]
-    return [_PASSWORD.sub(r"\1@", arg) for arg in args], {PASSWORD_VARIABLE: unquote(found[-1])} if found else {}
+    return [bare(arg) for arg in args], {PASSWORD_VARIABLE: unquote(found[-1])} if found else {}
 
 
 def with_password(url: str) -> str:

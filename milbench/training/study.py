@@ -1,78 +1,65 @@
-"""The life of a study: opened or joined, run to its budget, its artifacts written (seed 1.2)."""
+"""The life of a study: opened or joined, run to its budget by one worker or many, its artifacts written (seed 1.2)."""
 
-import contextlib
 import dataclasses
+import json
 import logging
-import warnings
-from collections.abc import Iterator
+import random
+import re
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
+import pandas as pd
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import TPESampler
-from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.trial import FrozenTrial, TrialState
 
 from milbench.cards import write_cards
 from milbench.configs import HPOConfig, check_search_space
-from milbench.errors import ConfigError, StudyError
-from milbench.files import content_hash, make_folder, write_json, write_table
+from milbench.errors import StudyError
+from milbench.files import content_hash, lend_lock, make_folder, write_json, write_table
 from milbench.run_config import ARTIFACT_PREFIX
 from milbench.seeds import stream_seed
-from milbench.storage_url import shown, with_password
-from milbench.training.cross_validation import CVResult, MILCrossValidator
-from milbench.training.lease import ATTRIBUTE, lease, reap
+from milbench.storage_url import shown
+from milbench.training.claims import CONFIGURATION, FAILURE, FINISHED, WORKER, Claims, finished, is_over
+from milbench.training.lease import beating, lease
 from milbench.training.pruning import build_pruner
+from milbench.training.storage import STORAGE_ERRORS, STUDY_NAME, experimental, open_storage, remember, settled, where
 from milbench.training.work import TRIALS_WORK, forget_work
 from milbench.trial_tables import fold_figures
 
+if TYPE_CHECKING:
+    from milbench.training.cross_validation import CVResult, MILCrossValidator
+
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S = 60
-MAX_FAILURES = 3
-FAILURE = "failure"
-"""The attribute that says why a trial failed; an interrupted one has none."""
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-@contextlib.contextmanager
-def _experimental() -> Iterator[None]:
-    """What Optuna calls experimental, used without its warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
-
-
-def open_storage(folder: Path, url: str | None) -> Any:
-    """The storage at `url`, or study.db in `folder`; one that cannot be opened is a ConfigError or StudyError."""
-    file = folder / "study.db"
-    if url is None and "?" in str(file):
-        raise ConfigError(folder, "has a ? in its name, which no database URL can hold", do="choose another --study_dir")
-    if url in {"sqlite://", "sqlite:///:memory:"}:
-        raise ConfigError("--storage", "would forget the study", got=url, do="name a file, sqlite:///path/study.db")
-    name = url or f"sqlite:///{file}"
-    options = {"connect_args": {"timeout": 60}} if name.startswith("sqlite") else {"pool_pre_ping": True}
-    try:
-        if not name.split("://")[0].startswith(("sqlite", "postgresql", "mysql")):
-            return optuna.storages.get_storage(with_password(name))
-        with _experimental():
-            return optuna.storages.RDBStorage(with_password(name), engine_kwargs=options, heartbeat_interval=HEARTBEAT_S)
-    except (ImportError, ValueError, OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        why = f"cannot be opened ({str(error).splitlines()[0][:200]})"
-        if url is None:
-            raise StudyError(file, why, do="move it away, or use another --study_dir") from error
-        raise ConfigError("--storage", why, got=shown(name), want="an Optuna storage URL") from error
+WORKERS = "workers"
+"""Folder of the workers' locks, in the study's folder."""
+OOF_FILE = "oof.parquet"
+MAX_EQUAL, MAX_FAILURES = 3, 10
+"""So many failures in a row for the same reason, or for any, stop a study."""
+_WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
 class MILStudyRunner:
     """Runs a study in `folder` until it has `validator.run.trials` finished trials; run again, it goes on where it stopped."""
 
-    validator: MILCrossValidator
+    validator: "MILCrossValidator"
     folder: Path
     storage: str | None = None
-    name: str = "milbench"
+    name: str = STUDY_NAME
+
+    def url(self) -> str | None:
+        """Where the study lives; a folder remembers that."""
+        there, here = where(self.folder), None if self.storage is None else settled(self.storage)
+        if here is not None and there not in {None, here}:
+            what = f"holds a study that lives in {there}"
+            raise StudyError(self.folder, what, got=here, do="leave out --storage, or use another --study_dir")
+        return self.storage or there
 
     def settings(self) -> dict[str, Any]:
         """What all trials of a study must share to be comparable."""
@@ -81,6 +68,7 @@ class MILStudyRunner:
             "data": data.bags.content,
             "folds": content_hash(data.fold_of)[:16],
             "tasks": ", ".join(data.tasks.names),
+            "endpoints": content_hash(text=json.dumps(data.tasks.to_dict(), sort_keys=True))[:16],
             "min_w": "searched" if run.search_min_w else run.min_w,
             "max_epochs": run.max_epochs,
             "patience": run.patience,
@@ -93,116 +81,141 @@ class MILStudyRunner:
 
     def open(self) -> optuna.Study:
         """Create the study, or join it if its settings are the same; a StudyError shows the difference otherwise."""
-        make_folder(self.folder)
+        make_folder(self.folder / WORKERS)
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines would repeat ours
-        study = optuna.create_study(
-            storage=open_storage(self.folder, self.storage),
-            study_name=self.name,
-            direction="maximize",
-            load_if_exists=True,
-            pruner=build_pruner(self.validator.run.pruner, self.validator.run.max_epochs),
-        )
+        with lend_lock(self.folder / WORKERS / "turn", 600):
+            study = optuna.create_study(
+                storage=open_storage(self.folder, self.url()),
+                study_name=self.name,
+                direction="maximize",
+                load_if_exists=True,
+                pruner=build_pruner(self.validator.run.pruner, self.validator.run.max_epochs),
+            )
+            remember(self.folder, None if self.storage is None else settled(self.storage))
+            self._settle(study)
+        return study
+
+    def _settle(self, study: optuna.Study) -> None:
+        """Freeze a new study's settings; those of one that is there must be the same."""
         wanted, there = self.settings(), study.user_attrs.get("settings")
         if there is None:
             study.set_user_attr("settings", wanted)
-            with _experimental():
+            with experimental():
                 study.set_metric_names(["score"])
-        elif there != wanted:
-            differ = [f"{k}: {there.get(k)!r} there, {wanted[k]!r} here" for k in wanted if there.get(k) != wanted[k]]
-            raise StudyError(
-                self.folder, "holds a study with other settings", want="; ".join(differ), do="use another --study_dir"
-            )
-        return study
+            return
+        differ = [f"{k}: {there[k]!r} there, {wanted[k]!r} here" for k in wanted if k in there and there[k] != wanted[k]]
+        if differ:
+            what = "holds a study with other settings"
+            raise StudyError(self.folder, what, want="; ".join(differ), do="use another --study_dir")
 
     def run(self) -> optuna.Study:
         """Run trials until the budget of finished ones is reached, then write the artifacts."""
-        run = self.validator.run
-        check_search_space(self.validator.data.tasks, run.pins, run.ranges)
-        study = self.open()
-        with lease(self.folder / "workers") as worker:
-            reaped = reap(study, self.folder / "workers", worker)
-            if reaped:
-                log.info("%d interrupted trial(s) found, run again", reaped)
-            self._forget_work(study)
-            failures = 0
-            while self.finished(study) < run.trials:
-                failure = self._one_trial(study, worker)
-                failures = 0 if failure is None else failures + 1
-                write_cards(study, self.validator.data.tasks.names, self.folder)
-                if failures == MAX_FAILURES:
-                    why = f"{MAX_FAILURES} trials in a row failed, the last one with: {failure}"
-                    raise StudyError(self.folder, why) from failure
-            forget_work(self.folder / TRIALS_WORK)
+        study = self.work()
         self.write_artifacts(study)
         return study
 
-    @staticmethod
-    def finished(study: optuna.Study) -> int:
-        """COMPLETE and PRUNED trials."""
-        return len(study.get_trials(deepcopy=False, states=_DONE))
+    def work(self) -> optuna.Study:
+        """Be a worker of the study until its budget of finished trials is reached, alone or beside others."""
+        run = self.validator.run
+        check_search_space(self.validator.data.tasks, run.pins, run.ranges)
+        study = self.open()
+        try:
+            with lease(self.folder / WORKERS) as own:
+                claims = Claims(study, own)
+                claims.reap()
+                first = len(study.get_trials(deepcopy=False))
+                self._forget_work(study)
+                while finished(study) < run.trials:
+                    trial = claims.take(run.trials)
+                    if trial is None:
+                        time.sleep(_WAIT_S * random.uniform(0.5, 1.5))  # not in step with others
+                    else:
+                        self._run_trial(claims, trial)
+                        self._forget_work(study)
+                        write_cards(study, self.validator.data.tasks.names, self.folder)
+                    self._refuse_failing(study, first)
+                forget_work(self.folder / TRIALS_WORK)
+        except STORAGE_ERRORS as error:
+            where = shown(self.storage or str(self.folder))
+            why = f"the study's storage gave up ({str(error).splitlines()[0][:200]})"
+            raise StudyError(where, why, do="mend it, then run the same command again") from error
+        return study
 
-    def _one_trial(self, study: optuna.Study, worker: str) -> StudyError | None:
-        """Run one trial under the storage's heartbeat; gives why it failed, if it did. Interrupted, it is no longer RUNNING."""
-        failed: list[StudyError] = []
+    def _run_trial(self, claims: Claims, claimed: FrozenTrial) -> None:
+        """Run one trial and leave it finished, failed with a reason, or (interrupted) to be run again."""
+        try:
+            with beating(claims.study._storage, claimed._trial_id):
+                trial = self._asked(claims.study, claimed)
+                outcome = self._outcome(trial)
+            if isinstance(outcome, StudyError):
+                trial.set_user_attr(FAILURE, str(outcome))
+                claims.finish(claimed, TrialState.FAIL)
+            elif outcome is None:
+                values = claims.study._storage.get_trial(claimed._trial_id).intermediate_values
+                claims.finish(claimed, TrialState.PRUNED, values[max(values)])
+            else:
+                self._record(claims, claimed, trial, outcome)
+        except UpdateFinishedTrialError:
+            log.warning("trial %d was given up by another worker, which saw no sign of life; it is run again", claimed.number)
+        except BaseException:
+            claims.leave(claimed)
+            raise
 
-        def objective(trial: optuna.Trial) -> float:
-            trial.set_user_attr(ATTRIBUTE, worker)
-            try:
-                result = dataclasses.replace(self.validator, work=self.folder / TRIALS_WORK).objective(trial)
-            except optuna.TrialPruned as pruned:
-                log.info("trial %d: pruned at %s", trial.number, pruned)
-                raise
-            except StudyError as error:
-                failed.append(error)
-                log.warning("trial %d failed: %s", trial.number, error)
-                trial.set_user_attr(FAILURE, str(error))
-                raise
-            self._record(study, trial, result)
-            log.info("trial %d: value=%.4f", trial.number, result.value)
-            return result.value
+    def _outcome(self, trial: optuna.Trial) -> "CVResult | StudyError | None":
+        """What the objective gives: all folds, None where it was pruned, or why it failed."""
+        try:
+            return dataclasses.replace(self.validator, work=self.folder / TRIALS_WORK).objective(trial)
+        except optuna.TrialPruned as pruned:
+            log.info("trial %d: pruned at %s", trial.number, pruned)
+            return None
+        except StudyError as error:
+            log.warning("trial %d failed: %s", trial.number, error)
+            return error
 
-        study.sampler = self._sampler(study)
-        study.optimize(objective, n_trials=1, catch=(StudyError,))
-        self._forget_work(study)
-        return failed[0] if failed else None
+    def _asked(self, study: optuna.Study, claimed: FrozenTrial) -> optuna.Trial:
+        """The trial with its parameters to ask for. TPE is seeded by the configuration, so a study asks the same twice."""
+        seed = stream_seed(self.validator.run.runtime.seed, "tpe", claimed.user_attrs[CONFIGURATION]) % 2**32
+        with experimental():
+            study.sampler = TPESampler(seed=seed, multivariate=True, group=False, constant_liar=True)
+        study._thread_local.cached_all_trials = None  # as Study.ask does: others have gone on meanwhile
+        return optuna.Trial(study, claimed._trial_id)
 
     def _forget_work(self, study: optuna.Study) -> None:
         """Remove what trials have kept that are over; an interrupted one is asked for again and goes on."""
-        trials = study.get_trials(deepcopy=False)
-        over = {trial.number for trial in trials if trial.state in _DONE or FAILURE in trial.user_attrs}
+        over = {trial.number for trial in study.get_trials(deepcopy=False) if is_over(trial)}
         forget_work(self.folder / TRIALS_WORK, over.__contains__)
 
-    def _sampler(self, study: optuna.Study) -> TPESampler:
-        """TPE seeded by how many trials count so far: a resumed study asks as the uninterrupted one would have.
-
-        Interrupted trials do not count, so theirs is asked for again; those that went wrong do, so another is.
-        """
-        trials = study.get_trials(deepcopy=False)
-        counted = sum(trial.state != TrialState.FAIL or FAILURE in trial.user_attrs for trial in trials)
-        seed = stream_seed(self.validator.run.runtime.seed, "tpe", counted) % 2**32
-        with _experimental():
-            return TPESampler(seed=seed, multivariate=True, group=False, constant_liar=True)
-
-    def _record(self, study: optuna.Study, trial: optuna.Trial, result: CVResult) -> None:
-        """Store the trial's means, and the out-of-fold predictions if no finished trial is better."""
+    def _record(self, claims: Claims, claimed: FrozenTrial, trial: optuna.Trial, result: "CVResult") -> None:
+        """Store the trial's means and finish it; its out-of-fold predictions, if no finished trial is better."""
         trial.set_user_attr("macro_ap", result.macro_ap)
         for t, name in enumerate(self.validator.data.tasks.names):
             aps = [float(fold.metrics.ap[t]) for fold in result.folds]
             known = [ap for ap in aps if ap == ap]
             trial.set_user_attr(f"ap_{name}", sum(known) / len(known) if known else float("nan"))
-        best = [t.value for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.value is not None]
-        if not best or result.value > max(best):
-            table = self.validator.out_of_fold(result)
-            write_table(self.folder / "oof.parquet", table.assign(trial=trial.number))
+        table = self.validator.out_of_fold(result).assign(trial=trial.number)
+        with claims.turn():
+            complete = claims.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if all(other.value is None or result.value > other.value for other in complete):
+                write_table(self.folder / OOF_FILE, table)
+            claims.finish(claimed, TrialState.COMPLETE, result.value)
+        log.info("trial %d: value=%.4f", trial.number, result.value)
+
+    def _refuse_failing(self, study: optuna.Study, first: int) -> None:
+        """Stop a study that fails again and again, counted from trial number `first` on, whichever worker ran them."""
+        row = failures_in_a_row(study.get_trials(deepcopy=False)[first:])
+        equal = len(row) >= MAX_EQUAL and len({cause(text) for text in row[:MAX_EQUAL]}) == 1
+        if equal or len(row) >= MAX_FAILURES:
+            count = MAX_EQUAL if equal else MAX_FAILURES
+            raise StudyError(self.folder, f"{count} trials in a row failed, the last one with: {row[0]}")
 
     def write_artifacts(self, study: optuna.Study) -> None:
         """Trials table, best parameters (complete), the best trial's folds."""
         frame = study.trials_dataframe()
         write_table(self.folder / f"{ARTIFACT_PREFIX}_trials.csv", frame)
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if not complete:
+        if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             raise StudyError(self.folder, "no trial finished", do="raise --trials, or prune less")
         best = study.best_trial
+        self._tell_elsewhere(best)
         params = {**self.best_config(study).to_params(self.validator.data.tasks)}
         recorded = {
             "best_value_score": best.value,
@@ -213,7 +226,31 @@ class MILStudyRunner:
         folds = [{"fold": k, **figures} for k, figures in sorted(fold_figures(best).items())]
         write_json(self.folder / f"{ARTIFACT_PREFIX}_best_fold_metrics.json", folds)
 
+    def _tell_elsewhere(self, best: FrozenTrial) -> None:
+        """Say so where the best trial's predictions lie in another worker's folder."""
+        path = self.folder / OOF_FILE
+        if not path.is_file() or int(pd.read_parquet(path, columns=["trial"])["trial"].iloc[0]) != best.number:
+            worker = best.user_attrs.get(WORKER, "another program")
+            log.warning("%s: not of the best trial, %d, which %s ran: look in its study folder", path, best.number, worker)
+
     def best_config(self, study: optuna.Study) -> HPOConfig:
         """The best trial's configuration."""
         fixed = optuna.trial.FixedTrial(study.best_trial.params)
         return self.validator.config_of(fixed)  # type: ignore[arg-type]
+
+
+def failures_in_a_row(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Reasons of the failures since the last trial that finished, the newest first; interrupted trials are none."""
+    ended = [trial for trial in trials if trial.datetime_complete is not None]
+    row: list[str] = []
+    for trial in sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number), reverse=True):
+        if trial.state in FINISHED:
+            break
+        if FAILURE in trial.user_attrs:
+            row.append(trial.user_attrs[FAILURE])
+    return row
+
+
+def cause(failure: str) -> str:
+    """A failure's reason without numbers and parameter names: two trials that became NaN elsewhere failed for the same."""
+    return re.sub(r"\w*[.\d][.\w]*", "#", re.sub(r"parameter \S+", "parameter #", failure))

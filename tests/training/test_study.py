@@ -24,9 +24,11 @@ from milbench.metrics import evaluate
 from milbench.models.mil import LossTerms, MILTaskAttnMixerWithAux
 from milbench.run_config import ARTIFACT_PREFIX, PrunerConfig
 from milbench.tasks import EUOS25
+from milbench.training.claims import Claims
 from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.fold import Epoch
-from milbench.training.study import MILStudyRunner
+from milbench.training.lease import lease
+from milbench.training.study import MILStudyRunner, cause
 from runs import BEST_PARAMS, PINS, best_params, cv_run, finished, level, scripted, small_cv, trials_of
 
 
@@ -158,17 +160,55 @@ def test_an_interrupted_trial_fails_and_is_asked_for_again(tmp_path: Path) -> No
     assert {**here, "best_trial": None} == {**there, "best_trial": None}  # its number in the study: a failed one counts
 
 
-@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used")
-def test_no_trial_of_a_dead_worker_stays_running(tmp_path: Path) -> None:
+def named(folder: Path, machine: str = socket.gethostname()) -> dict[str, str]:
+    """The attributes of a trial whose worker is gone."""
+    return {"worker": f"{machine}-{(folder / 'workers').stat().st_ino:x}-000000000000", "configuration": "another"}
+
+
+def test_no_trial_of_a_dead_worker_stays_running_and_its_parameters_are_run(tmp_path: Path) -> None:
     study = runner(tmp_path).open()
-    study.ask()  # killed before it put its name on it
-    study.ask().set_user_attr("worker", f"{socket.gethostname()}-000000000000")
-    study.ask().set_user_attr("worker", "another-machine-000000000000")
+    dead = study.ask()
+    for name, value in named(tmp_path).items():
+        dead.set_user_attr(name, value)
+    dropout = dead.suggest_float("mol_dropout", 0.1, 0.25)
     with scripted(CURVES):
         runner(tmp_path).run()
-    states = [trial.state for trial in trials_of(tmp_path)]
-    assert states[:3] == [TrialState.FAIL, TrialState.FAIL, TrialState.RUNNING]  # the other machine's is its own business
-    assert states[3:] == [TrialState.COMPLETE, TrialState.COMPLETE]
+    first, again, other = trials_of(tmp_path)
+    assert (first.state, first.user_attrs["lost"]) == (TrialState.FAIL, True)
+    assert (again.state, again.params["mol_dropout"]) == (TrialState.COMPLETE, dropout)
+    assert again.user_attrs["configuration"] == "another"
+    assert (other.state, other.user_attrs["configuration"]) == (TrialState.COMPLETE, 0)
+
+
+def test_a_worker_elsewhere_is_gone_when_it_has_not_moved_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = runner(tmp_path).open()
+    far, own = study.ask(), study.ask()  # the second is of somebody's own code, without a worker's name
+    for name, value in named(tmp_path, "another-machine").items():
+        far.set_user_attr(name, value)
+    with lease(tmp_path / "workers") as own_lease:
+        claims = Claims(study, own_lease)
+        assert claims.reap() == 0
+        monkeypatch.setattr("milbench.training.claims.GRACE_S", 0.0)
+        study._storage.set_trial_system_attr(far._trial_id, "beat", 1)
+        assert claims.reap() == 0  # it has moved
+        assert claims.reap() == 1
+    assert [trial.state for trial in trials_of(tmp_path)] == [TrialState.FAIL, TrialState.RUNNING]
+    assert own.number == 1
+
+
+def test_a_trial_that_was_given_up_is_not_counted_and_run_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    study = runner(tmp_path).open()
+
+    def give_up(trial: int, fold: int, epoch: Epoch) -> None:
+        if (trial, fold) == (0, 1):
+            study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.FAIL)
+
+    with scripted([CURVES[0], *CURVES]):
+        runner(tmp_path, watch=give_up).run()
+    first, again, _ = trials_of(tmp_path)
+    assert [trial.state for trial in trials_of(tmp_path)] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert first.params == again.params
+    assert "was given up by another worker" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -238,6 +278,26 @@ def test_three_failing_trials_in_a_row_stop_the_study_with_the_reason(tmp_path: 
         runner(tmp_path, trials=9).run()
     assert asked == [0, 1, 2]
     assert {trial.state for trial in trials_of(tmp_path)} == {TrialState.FAIL}
+
+
+def test_failures_for_other_reasons_stop_it_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def objective(self: MILCrossValidator, trial: optuna.Trial) -> Any:
+        asked.append(trial.number)
+        raise StudyError("fold 1", "no positive" if trial.number % 2 else "became NaN")
+
+    monkeypatch.setattr(MILCrossValidator, "objective", objective)
+    with pytest.raises(StudyError, match="10 trials in a row failed, the last one with: fold 1: no positive"):
+        runner(tmp_path, trials=20).run()
+    assert len(asked) == 10
+
+
+def test_a_failure_has_one_cause_wherever_it_comes_up() -> None:
+    first = "fold 1, epoch 0: parameter mixer.blocks.3.weight became NaN or inf; lower lr, or check the features' range"
+    other = "fold 0, epoch 12: parameter heads.fc became NaN or inf; lower lr, or check the features' range"
+    assert cause(first) == cause(other)
+    assert cause(first) != cause("fold 1, epoch 0: predictions or loss are NaN or inf, parameters are not; lower lr")
 
 
 def test_two_failing_trials_in_a_row_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
