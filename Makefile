@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint clean
+.PHONY: workbench demo test lint clean
+
+workbench: $(VENV)/.workbench   ## the apps in your browser; the demo is made first, if runs/ has none
+	@test -f runs/demo/study/final_best_train_vs_leaderboard/leaderboard_eval.json || $(BIN)/milbench demo --out runs/demo
+	$(BIN)/milbench serve runs
 
 demo: $(VENV)/.chem   ## the whole way on 600 molecules, in runs/demo
 	$(BIN)/milbench demo --out runs/demo

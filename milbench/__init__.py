@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from milbench.run_config import PipelineConfig
     from milbench.tasks import EUOS25, AuxTarget, Endpoint, TaskSet
     from milbench.training.checkpoint import load_checkpoint
+    from milbench.training.ensemble import load_model
     from milbench.training.fold import MILFoldTrainer
 
 _HOMES = {
@@ -58,6 +59,7 @@ _HOMES = {
     "Endpoint": "tasks",
     "TaskSet": "tasks",
     "load_checkpoint": "training.checkpoint",
+    "load_model": "training.ensemble",
     "MILFoldTrainer": "training.fold",
 }
 
@@ -87,6 +89,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "load_checkpoint",
+    "load_model",
     "load_store",
     "load_tables",
     "reg_loss_weighted",

@@ -20,7 +20,13 @@ _HEADERS = (
     (b"x-frame-options", b"SAMEORIGIN"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
+    (
+        b"content-security-policy",
+        b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws://127.0.0.1:* ws://localhost:* "
+        b"data: blob:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'",
+    ),
 )
+"""Added to every answer that says nothing of them: no page loads anything from, or sends anything to, another host."""
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>milbench</title><style>body{{font:17px/1.6 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1rem;
 color-scheme:light dark}}code{{background:#8883;padding:.1em .3em;border-radius:4px}}</style>

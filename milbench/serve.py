@@ -23,6 +23,11 @@ HOME = "/apps/home"
 PUBLIC = frozenset({f"{HOME}/manifest.json"})
 """marimo's own static file that a browser asks for without cookies."""
 ASSETS = f"{HOME}/assets/"
+NO_MATHJAX = (
+    '<script type="text/plain" data-status="ready" '
+    'src="https://cdn.jsdelivr.net/npm/mathjax-full@3.2.2/es5/tex-mml-svg.min.js"></script>'
+)
+"""marimo fetches MathJax from the network for every Plotly figure unless it finds it there; text/plain is never fetched."""
 FOR_EVER = (b"cache-control", b"private, max-age=31536000, immutable")
 """For marimo's assets, whose names change with their content: an app that was opened once opens fast."""
 
@@ -123,7 +128,7 @@ def marimo_apps() -> Any:
     files = sorted(APPS_FOLDER.glob("[a-z]*.py"))
     if not files:
         raise ConfigError(APPS_FOLDER, "holds no apps", do="run `milbench serve` from a clone of the repository")
-    builder = marimo.create_asgi_app(quiet=True, include_code=False, show_tracebacks=True, asset_url=HOME)
+    builder = marimo.create_asgi_app(quiet=True, include_code=False, show_tracebacks=True, asset_url=HOME, html_head=NO_MATHJAX)
     for file in files:
         builder = builder.with_app(path=f"/apps/{file.stem}", root=str(file))
     return builder.build()

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import marimo as mo
@@ -33,6 +33,7 @@ from milbench.workspace import ROOT_VARIABLE, inside, name_of
 
 CARRIED = ("store", "study", "run")
 """What stays chosen on the way from one app to the next."""
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,14 @@ def root() -> Path:
 
 def param(name: str, default: str = "") -> str:
     """What the URL says for `name` (the last, where it says it twice)."""
-    value = mo.query_params().get(name)
+    value = mo.query_params().get(name) if mo.running_in_notebook() else None  # a script has no address
     given = value[-1] if isinstance(value, list) and value else value
     return str(given) if given else default
 
 
 def remember(**values: object) -> None:
     """Write what is chosen into the URL; None and '' leave it. What is there already is not written again."""
-    for name, value in values.items():
+    for name, value in values.items() if mo.running_in_notebook() else ():
         text = "" if value is None else str(value)
         if text != param(name):
             mo.query_params()[name] = text or None  # type: ignore[assignment]
@@ -209,7 +210,7 @@ def notice(seen: Any, see: Any, *paths: Path) -> None:
 
 def say(*lines: str) -> None:
     """Print lines where the app runs as a script; nothing in the browser, which shows them its own way."""
-    if mo.app_meta().mode == "script":
+    if not mo.running_in_notebook():
         sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
@@ -234,6 +235,8 @@ def bar(done: int, total: int, words: str = "") -> str:
 def progress(state: JobState) -> str:
     """A job at a glance, HTML: how it is, what it is at, how far."""
     words = "" if state.stage == state.state else state.stage
+    if state.state in {"failed", "lost"}:
+        return f"{tag(state.state)} {html.escape(words)}"
     return f"{tag(state.state)} {bar(state.done, state.total, words)}"
 
 
@@ -254,6 +257,31 @@ def attempt(action: Callable[[], object]) -> mo.Html | None:
     except MilbenchError as error:
         return problem(error)
     return None
+
+
+def or_stop(make: Callable[[], Made]) -> Made:
+    """What `make` makes; an error of ours is shown in its one line instead, and the cell ends there."""
+    try:
+        return make()
+    except MilbenchError as error:
+        said = problem(error)
+    mo.stop(True, said)
+    raise AssertionError("mo.stop stops")
+
+
+def drawn(smiles: str | None, width: int = 200, height: int = 120) -> mo.Html:
+    """A molecule's structure, on white paper so that it is read on a dark ground too; for `format_mapping` of a table."""
+    from milbench.chem.molecules import draw_svg
+
+    return mo.Html(
+        f'<div style="background:#fff;border-radius:.4rem;width:{width}px">{draw_svg(smiles or "", width, height)}</div>'
+    )
+
+
+def stack(*parts: Any) -> mo.Html | None:
+    """What there is, one below the other: HTML strings, elements, figures; None is left out, and of nothing comes nothing."""
+    there = [mo.Html(part) if isinstance(part, str) else part for part in parts if part is not None]
+    return mo.vstack(there) if there else None
 
 
 def log_box(folder: Path, lines: int = 12) -> mo.Html:

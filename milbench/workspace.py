@@ -18,10 +18,12 @@ from milbench.errors import DataError, StudyError
 from milbench.files import is_alive, read_json
 from milbench.jobs import JOB, STATUS, STUDIES, JobState, jobs_in, read_job, state_of
 from milbench.run_config import FINAL_FOLDER
+from milbench.storage_url import shown, with_password
 
 if TYPE_CHECKING:
     import optuna
 
+_DATABASES = ("sqlite", "postgresql", "mysql")
 DEPTH = 6
 """Folders below the root that are looked into."""
 STUDY_FILE, STUDY_NAME, METRICS = "study.db", "milbench", "metrics.jsonl"
@@ -133,7 +135,7 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 
 def study_folders(root: Path) -> list[Path]:
     """Folders below `root` in which a study lies."""
-    return [folder for folder in _folders(root, DEPTH) if (folder / STUDY_FILE).is_file()]
+    return [folder for folder in _folders(root, DEPTH) if study_url(folder) is not None]
 
 
 def is_study(folder: Path) -> bool:
@@ -242,11 +244,10 @@ def run_status(folder: Path) -> tuple[str, str, float]:
 
 def study_figures(folder: Path) -> tuple[dict[str, int], tuple[int, float] | None]:
     """Trials by state, and (number, value) of the best complete one; {} and None before there is a study."""
-    if not (folder / STUDY_FILE).is_file():
-        return {}, None
     states: dict[str, int] = {}
     best: tuple[int, float] | None = None
-    for trial in open_study(folder).get_trials(deepcopy=False):
+    study = _loaded(folder)
+    for trial in () if study is None else study.get_trials(deepcopy=False):
         states[trial.state.name] = states.get(trial.state.name, 0) + 1
         if trial.state.name == "COMPLETE" and trial.value is not None and (best is None or trial.value > best[1]):
             best = trial.number, trial.value
@@ -254,26 +255,49 @@ def study_figures(folder: Path) -> tuple[dict[str, int], tuple[int, float] | Non
 
 
 def open_study(folder: Path) -> "optuna.Study":
-    """The study in `folder`, to be read; finished trials are read once. One that cannot be opened is a StudyError."""
+    """The study of `folder`, to be read; finished trials are read once. One that cannot be opened is a StudyError."""
+    study = _loaded(folder)
+    if study is None:
+        raise StudyError(folder, f"holds no study (no {STUDY_FILE})", do="launch one")
+    return study
+
+
+def study_url(folder: Path) -> str | None:
+    """Address of the database with a folder's study: its own file, or what its run was given; None where there is none."""
+    if (folder / STUDY_FILE).is_file():
+        return f"sqlite:///{folder.resolve() / STUDY_FILE}"
+    url = str(run_arguments(folder).get("storage") or "").replace(":***@", "@")
+    return with_password(url) if url.startswith(_DATABASES) else None
+
+
+def _loaded(folder: Path) -> "optuna.Study | None":
+    """The study, or None where none is yet; a database that cannot be read is a StudyError."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
-    if not (folder / STUDY_FILE).is_file():
-        raise StudyError(folder, f"holds no study (no {STUDY_FILE})", do="launch one")
+    url = study_url(folder)
+    if url is None:
+        return None
+    inode = (folder / STUDY_FILE).stat().st_ino if (folder / STUDY_FILE).is_file() else 0
     try:
-        return optuna.load_study(study_name=STUDY_NAME, storage=_storage(folder.resolve(), (folder / STUDY_FILE).stat().st_ino))
-    except (KeyError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        why = str(error).splitlines()[0][:200]
+        return optuna.load_study(study_name=STUDY_NAME, storage=_storage(url, inode))
+    except KeyError:  # the run has made its file, and is about to make the study
+        return None
+    except (ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        why = shown(str(error).splitlines()[0][:200])
         raise StudyError(folder / STUDY_FILE, f"cannot be read as a study ({why})", do="move it away") from error
 
 
 @lru_cache(maxsize=256)
-def _storage(folder: Path, inode: int) -> Any:
-    """The storage in `folder`; the file that it holds open keeps its inode, so one that replaced it is another."""
+def _storage(url: str, inode: int) -> Any:
+    """The storage at `url`; a file that it holds open keeps its inode, so one that replaced it is another.
+
+    It makes no tables: a run that is just making them would be disturbed.
+    """
     import optuna
 
-    options = {"connect_args": {"timeout": 60}}
-    return optuna.storages.get_storage(optuna.storages.RDBStorage(f"sqlite:///{folder / STUDY_FILE}", engine_kwargs=options))
+    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=options, skip_table_creation=True))
 
 
 def study_number(root: Path, folder: Path) -> int:

@@ -30,9 +30,10 @@ def nci_smiles(n: int) -> list[str]:
     return [line.split("\t")[0] for line in lines[:n]]
 
 
-def real_bags(n: int = 60, sizes: np.ndarray | None = None, **changes: Any) -> BagData:
+def real_bags(n: int = 60, sizes: np.ndarray | None = None, f2: int = 5, f3: int = 6, **changes: Any) -> BagData:
     """Made-up features and labels of n real structures; the last third is the leaderboard."""
-    bags = dataclasses.replace(make_bags(n, sizes=sizes), smiles=np.array(nci_smiles(n), dtype=object), content=f"made up {n}")
+    made = make_bags(n, sizes=sizes, f2=f2, f3=f3)
+    bags = dataclasses.replace(made, smiles=np.array(nci_smiles(n), dtype=object), content=f"made up {n}")
     bags.split[n - n // 3 :] = "leaderboard"
     return dataclasses.replace(bags, **changes)
 

@@ -10,6 +10,9 @@ from optuna.trial import TrialState
 
 from milbench.demo import key_hits, run_demo
 from milbench.errors import ConfigError, DataError
+from milbench.predict import predict
+from milbench.predict_config import PredictConfig
+from milbench.run_config import FINAL_FOLDER
 from milbench.tasks import EUOS25, Endpoint, TaskSet
 from runs import finished
 
@@ -89,3 +92,16 @@ def test_the_demo_run_again_in_its_folder_only_reads(demo: tuple[Path, list[str]
     assert run_demo(out, molecules=40, trials=1, workers=1) == lines
     assert {path: path.stat().st_mtime_ns for path in (out / "store").rglob("*")} == before
     assert len(finished(out / "study")) == 1
+
+
+@pytest.mark.slow
+def test_the_demos_model_predicts_new_smiles_and_its_card_says_that_they_are_simulated(
+    demo: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    out, _ = demo
+    (tmp_path / "new.smi").write_text("c1ccc(-c2ccccc2)cc1 biphenyl\nCCO ethanol\n")
+    predict(PredictConfig(out / "study", tmp_path / "new.smi", tmp_path / "p.csv", processes=1, nn_accelerator="cpu"))
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert table["ID"].tolist() == ["biphenyl", "ethanol"]
+    assert table[[f"pred_{name}" for name in EUOS25.names]].notna().all(axis=None)
+    assert "**The endpoints are simulated.**" in (out / "study" / FINAL_FOLDER / "model_card.md").read_text()

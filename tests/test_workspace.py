@@ -11,7 +11,6 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import TrialState
 
 from milbench.data.store import store_from_tables
 from milbench.errors import DataError, StudyError
@@ -19,17 +18,7 @@ from milbench.files import write_json
 from milbench.run_config import FINAL_FOLDER
 from milbench.testing import make_tables
 from milbench.workspace import clock, dashboard_url, inside, open_study, read_metrics, run_status, scan, study_number
-
-
-def make_study(folder: Path, values: tuple[float, ...] = (0.2, 0.7, 0.5)) -> Path:
-    """A study with these complete trials, a pruned and a running one."""
-    folder.mkdir(parents=True)
-    study = optuna.create_study(study_name="milbench", storage=f"sqlite:///{folder / 'study.db'}", direction="maximize")
-    for value in values:
-        study.add_trial(optuna.trial.create_trial(value=value, params={}, distributions={}))
-    study.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED, value=0.9))
-    study.ask()
-    return folder
+from studies import make_study
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,3 +145,11 @@ def loaded(page: Any) -> None:
 def cell(page: Any, name: str) -> Any:
     """The output of a named cell; cells come one by one, so look at it with `expect`, which waits."""
     return page.locator(f"[data-cell-name={name}]")
+
+
+def wait_for(over: Callable[[], bool], wait_s: float = 120.0) -> None:
+    """Until something is so, or the test fails."""
+    until = time.monotonic() + wait_s
+    while not over():
+        assert time.monotonic() < until
+        time.sleep(0.2)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from milbench.data.assemble import SMILES_COLUMNS
+from milbench.data.labelled import SMILES_COLUMNS
 from milbench.data.tables import Table
 from milbench.errors import DataError
 from milbench.prepare_config import PrepareConfig

@@ -11,13 +11,12 @@ import torch
 
 from milbench.columns import Columns
 from milbench.data.bags import BagData
+from milbench.data.labelled import SMILES_COLUMNS
 from milbench.data.tables import Report, Table, from_frame, read_table, usable_rows
 from milbench.data.targets import RawTargets, read_targets
 from milbench.errors import DataError
 from milbench.files import content_hash
 from milbench.tasks import EUOS25, TaskSet
-
-SMILES_COLUMNS = ("curated_SMILES", "smiles", "SMILES")
 
 
 @dataclass(frozen=True)

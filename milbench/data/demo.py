@@ -41,6 +41,17 @@ ABOUT = (
     "SIMULATED endpoints on real NCI molecules (RDKit's NCI/first_5K.smi). Labels, quantitative columns and weights were "
     "computed by milbench.data.demo from a pi-electron Hueckel model of each conformer, plus noise; none was measured."
 )
+RECIPE = {
+    "neutralise": True,
+    "sets_2d": [*SETS_2D],
+    "sets_3d": [*SETS_3D, "huckel"],
+    "conformers": CONFORMERS[1],
+    "prune_rms": 0.05,
+    "mmff": 0,
+    "nonfinite": "mend",
+    "seed": 0,
+}
+"""How `milbench prepare` makes such features of new molecules, the noise of the measured levels apart."""
 _CHUNK = 12
 
 
@@ -256,5 +267,6 @@ def write_demo(tables: DemoTables, folder: str | Path) -> Path:
         write_table(into / f"{name}.parquet", getattr(tables, name))
     write_array(into / "coordinates.npy", tables.coordinates)
     write_array(into / "coordinate_offsets.npy", tables.coordinate_offsets)
-    write_json(into / "about.json", {"about": ABOUT, "simulated": True, "prevalence": PREVALENCE, "sets": [*SETS_2D, *SETS_3D]})
+    about = {"about": ABOUT, "simulated": True, "prevalence": PREVALENCE, "sets": [*SETS_2D, *SETS_3D]}
+    write_json(into / "about.json", {"made_by": "milbench demo", "settings": RECIPE, **about})
     return into

@@ -1,6 +1,7 @@
 """Every figure, one function each: the same in apps, notebooks, reports and optuna-dashboard. Tables in, Plotly out."""
 
 from milbench.figures.curves import calibration_curves, pr_curves, roc_curves, score_distribution, threshold_curves
+from milbench.figures.data import bag_sizes, label_patterns, label_shares
 from milbench.figures.epochs import compared_curves, trial_curves
 from milbench.figures.parameters import batches, composition, importance_bars, slices
 from milbench.figures.scores import differences, score_intervals
@@ -8,6 +9,7 @@ from milbench.figures.study import study_aps
 from milbench.figures.trials import fold_task_heatmap, history
 
 __all__ = [
+    "bag_sizes",
     "batches",
     "calibration_curves",
     "compared_curves",
@@ -16,6 +18,8 @@ __all__ = [
     "fold_task_heatmap",
     "history",
     "importance_bars",
+    "label_patterns",
+    "label_shares",
     "pr_curves",
     "roc_curves",
     "score_distribution",

@@ -105,7 +105,7 @@ class MILCrossValidator:
             return
         for name, value in result.scalars(min_w).items():
             trial.set_user_attr(f"fold_{k}_{name}", value)
-        if result.halved:
+        if result.halved and "out_of_memory" not in trial.user_attrs:
             half = (config.optimization.batch_size + 1) // 2
             trial.set_user_attr("out_of_memory", f"fold {k}: {half} molecules at a time, the effective batch unchanged")
 

@@ -70,7 +70,8 @@ def difference_to(path: Path, about: dict[str, Any]) -> str:
 
 
 class TrainingCheckpoint(Callback):
-    """Keeps a training in the file `path`: every `every_s` seconds, when a stop is asked for (then it leaves), and at its end.
+    """Keeps a training in the file `path`: every `every_s` seconds (0: at every step of its optimizer), when a stop is asked
+    for (then it leaves), and at its end.
 
     Without a path it keeps nothing but time and memory. `about` is the training's `identity`, `keeps` are the callbacks whose
     state belongs to it. It begins at batch `batch` of epoch `epoch`: at the start, or after `restore` where it was; it may be
@@ -161,7 +162,7 @@ class TrainingCheckpoint(Callback):
         optimizer, precision = trainer.optimizers[0].state_dict(), trainer.precision_plugin.state_dict()
         self._write(self.path, {"model": self.module.model.state_dict(), "optimizer": optimizer, "precision": precision})
         self._saved = time.perf_counter()
-        self._pause = max(self.every_s, (self._saved - now) / _LARGEST_SHARE)
+        self._pause = max(self.every_s, (self._saved - now) / _LARGEST_SHARE) if self.every_s else 0.0
         if leave:
             log.info("fold %d: saved at epoch %d, batch %d", self.module.fold.number, epoch + 1, batch + 1)
             self.stop.leave()

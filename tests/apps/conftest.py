@@ -42,10 +42,13 @@ def shared_workbench(demo_workspace: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def workbench(workspace: Path, tmp_path: Path) -> Iterator[Workbench]:
-    """A server of its own on a workspace that may change."""
+def workbench(workspace: Path, tmp_path: Path, browser: Any) -> Iterator[Workbench]:
+    """A server of its own on a workspace that may change; its pages are closed before it stops."""
     workbench = start_workbench(workspace, tmp_path / "serve.txt")
     yield workbench
+    for page in browser.pages:
+        if page.url.startswith(workbench.origin):
+            page.close()
     workbench.stop()
 
 

@@ -1,11 +1,15 @@
 """Every app runs as a script, passes marimo's own check, and each of its cells runs alone."""
 
+import builtins
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from marimo._ast.cell import Cell
 
 from milbench.workspace import ROOT_VARIABLE
 from workbench import APPS
@@ -39,6 +43,31 @@ def test_an_app_of_an_empty_workspace_runs_as_a_script(app: Path, tmp_path: Path
 @by_name
 def test_an_app_runs_as_a_script_and_prints_its_numbers(app: Path, demo_workspace: Path) -> None:
     assert run_as_script(app, demo_workspace).strip()
+
+
+@pytest.mark.app
+@pytest.mark.filterwarnings("ignore")
+@by_name
+def test_each_cell_runs_alone_on_what_it_names(app: Path, demo_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = demo_workspace.parent / "a_file_alone"  # what a workspace with a store does not show
+    alone.mkdir(exist_ok=True)
+    shutil.copy(demo_workspace / "demo/tables/labels.parquet", alone)
+    spec = importlib.util.spec_from_file_location(app.stem, app)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    cells = {name: found for name, found in vars(module).items() if isinstance(found, Cell)}
+    free = {name for name, value in vars(module).items() if not isinstance(value, Cell)} | vars(builtins).keys()
+    ran = set()
+    for root in (demo_workspace, alone):
+        monkeypatch.setenv(ROOT_VARIABLE, str(root))
+        _, defined = module.app.run()
+        for name, found in cells.items():
+            given = {ref: defined[ref] for ref in found.refs - free if ref in defined}
+            if given.keys() == found.refs - free:
+                found.run(**given)
+                ran.add(name)
+    assert ran == cells.keys()
 
 
 def run_as_script(app: Path, root: Path) -> str:

@@ -1,6 +1,5 @@
 """The home app in a browser."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from milbench.jobs import state_of, stop
-from workbench import STORE, STUDY, Workbench, cell, loaded, log_in, open_app, start_workbench
+from workbench import STORE, STUDY, Workbench, cell, loaded, log_in, open_app, start_workbench, wait_for
 
 pytestmark = pytest.mark.app
 
@@ -51,6 +50,7 @@ def test_a_first_time_user_makes_the_demo_stops_it_and_goes_on(page: Any, tmp_pa
         page.get_by_role("button", name="Make the demo").click()
         expect(cell(page, "jobs")).to_contain_text("running")
     finally:
+        page.close()
         stop(job)
         workbench.stop()
 
@@ -63,11 +63,3 @@ def test_what_appears_while_the_page_is_open_is_shown(page: Any, workbench: Work
     (workspace / "torn").mkdir()
     (workspace / "torn" / "manifest.json").write_text("{")
     expect(cell(page, "problems")).to_contain_text("torn/manifest.json")
-
-
-def wait_for(over: Any, wait_s: float = 120.0) -> None:
-    """Until something is so, or the test fails."""
-    until = time.monotonic() + wait_s
-    while not over():
-        assert time.monotonic() < until
-        time.sleep(0.2)

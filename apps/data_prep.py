@@ -1,0 +1,245 @@
+# /// script
+# [tool.marimo.display]
+# theme = "system"
+# ///
+
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="full", app_title="milbench · Data")
+
+with app.setup(hide_code=True):
+    import html
+    from dataclasses import fields
+
+    import marimo as mo
+
+    from milbench import figures, ui
+    from milbench.files import read_json
+    from milbench.jobs import resume, stop, submit
+    from milbench.preparation import STEPS, Preparation, files_below, found_at, name_for
+    from milbench.prepare_config import PrepareConfig
+    from milbench.tasks import load_tasks
+    from milbench.workspace import scan
+
+
+@app.cell(hide_code=True)
+def header():
+    tick = ui.ticker("2s")
+    ui.header("data_prep", tick)
+    return (tick,)
+
+
+@app.cell(hide_code=True)
+def choose():
+    _known = [store.name for store in scan(ui.root()).stores] + [ui.below(path) for path in files_below(ui.root())]
+    _chosen = ui.param("source") or ui.param("store")
+    _typed = "" if _chosen in _known else _chosen
+    found_box = ui.picker("source", [*_known, "a path, below"] if _typed else _known, "In the workspace")
+    path_box = mo.ui.text(value=_typed, label="or a path: table, .smi, .sdf, EUOS25 folder", full_width=True, debounce=True)
+    tasks_box = mo.ui.text(
+        value=ui.param("tasks"), placeholder="euos25", label="Endpoints (a .toml for your own)", debounce=True
+    )
+    id_box = mo.ui.text(value=ui.param("id_col"), placeholder="ID", label="ID column", debounce=True)
+    smiles_box = mo.ui.text(value=ui.param("smiles_col"), placeholder="smiles", label="SMILES column", debounce=True)
+    mo.vstack([mo.hstack([found_box, path_box], widths=[1, 2]), mo.hstack([tasks_box, id_box, smiles_box], justify="start")])
+    return found_box, id_box, path_box, smiles_box, tasks_box
+
+
+@app.cell(hide_code=True)
+def source(found_box, path_box):
+    _text = path_box.value.strip() or found_box.value
+    _how = "Type the path of a file with molecules above, or make the demo."
+    mo.stop(not _text, ui.empty("No data yet.", _how, "home", "Make the demo"))
+    path = found_at(ui.root(), _text)
+    is_store = (path / "manifest.json").is_file()
+    name_box = mo.ui.text(value=ui.param("name") or name_for(path), label="Name of the new data set", debounce=True)
+    return is_store, name_box, path
+
+
+@app.cell(hide_code=True)
+def state(found_box, id_box, is_store, name_box, path_box, smiles_box, tasks_box):
+    _source, _name = path_box.value.strip() or found_box.value, "" if is_store else name_box.value
+    ui.remember(source=_source, name=_name, tasks=tasks_box.value, id_col=id_box.value, smiles_col=smiles_box.value)
+    return
+
+
+@app.cell(hide_code=True)
+def preparation(id_box, name_box, path, smiles_box, tasks_box):
+    _flags = tasks_box.value, id_box.value, smiles_box.value
+    plan = ui.or_stop(lambda: Preparation(ui.root() / name_box.value, path, *_flags))
+    return (plan,)
+
+
+@app.cell(hide_code=True)
+def jobs(plan):
+    states, see_states = mo.state({step: ui.job_state(plan.job(step)) for step in STEPS})
+    import_button = mo.ui.run_button(label="Import these files", kind="success")
+    doctor_button = mo.ui.run_button(label="Examine")
+    return doctor_button, import_button, see_states, states
+
+
+@app.cell(hide_code=True)
+def watch(plan, see_states, states, tick):
+    tick.value
+    ui.update(states, see_states, {step: ui.job_state(plan.job(step)) for step in STEPS})
+    return
+
+
+@app.cell(hide_code=True)
+def euos25(import_button, is_store, path, plan, states):
+    mo.stop(not path.is_dir() or is_store)
+    _said = ui.attempt(lambda: submit(plan.import_command(), plan.job("import"))) if import_button.value else None
+    _state, _go = states()["import"], None
+    if _state is not None and _state.state == "done":
+        _go = ui.go("Look at the imported table", "data_prep", source=ui.below(plan.imported), name=plan.folder.name)
+    _about = mo.md("A folder: if it holds the EUOS25 files as published, they become one table, with every quirk named.")
+    ui.stack(_about, import_button, _said, _state and ui.progress(_state), _state and ui.log_box(plan.job("import")), _go)
+    return
+
+
+@app.cell(hide_code=True)
+def look(is_store, path, plan):
+    mo.stop(path.is_dir() and not is_store)
+    from milbench.chem.look import look_at  # RDKit: only once there is something to look at
+
+    _tasks = ui.or_stop(lambda: load_tasks(plan.tasks or "euos25"))
+    seen = ui.or_stop(lambda: look_at(path, _tasks, plan.id_col or "ID", plan.smiles_col or None))
+    return (seen,)
+
+
+@app.cell(hide_code=True)
+def overview(path, seen):
+    _splits = ", ".join(f"{n:,} {split}" for split, n in seen.molecules["split"].value_counts().items())
+    _table = seen.prevalences()
+    _rows = [
+        [html.escape(row.endpoint), f"{row.positives:,}", f"{row.negatives:,}", f"{row.missing:,}", f"{row.prevalence:.2%}"]
+        for row in _table.itertuples()
+    ]
+    _columns = ["Endpoint", "Positive", "Negative", "Missing", "Prevalence"]
+    _notes = "".join(f'<p class="mb-dim">{html.escape(note)}</p>' for note in seen.notes)
+    _words = f"<p><b>{len(seen):,} molecules</b> ({html.escape(_splits)}) in {html.escape(ui.below(path))}</p>{_notes}"
+    _numbers = mo.Html(_words + (ui.table(_columns, _rows, numbers=_columns[1:]) if _rows else ""))
+    ui.say(f"{len(seen)} molecules: {_splits}", *(f"{row[0]}: {row[1]} positive, {row[3]} missing, {row[4]}" for row in _rows))
+    mo.hstack([_numbers, figures.label_shares(_table, seen.tasks)], widths=[1, 1], gap=2) if _rows else _numbers
+    return
+
+
+@app.cell(hide_code=True)
+def patterns(seen):
+    _plots = {}
+    if seen.names:
+        _plots["Positive together"] = figures.label_patterns(seen.names, seen.patterns(), seen.tasks)
+    if seen.sizes is not None:
+        _plots["Conformers"] = figures.bag_sizes(seen.sizes)
+    mo.stop(not _plots)
+    mo.hstack([ui.stack(ui.section(title), plot) for title, plot in _plots.items()], widths="equal", gap=2)
+    return
+
+
+@app.cell(hide_code=True)
+def molecules(seen):
+    _frame = seen.molecules.assign(structure=seen.molecules["smiles"])[["structure", *seen.molecules.columns]]
+    _look = {"show_column_summaries": False, "show_data_types": False, "page_size": 5, "selection": None}
+    mo.accordion({f"All {len(seen):,} molecules, drawn": mo.ui.table(_frame, format_mapping={"structure": ui.drawn}, **_look)})
+    return
+
+
+@app.cell(hide_code=True)
+def doctor(doctor_button, is_store, path, plan, states):
+    mo.stop(not is_store and path.suffix not in {".csv", ".parquet"})
+    _said = ui.attempt(lambda: submit(plan.doctor_command(), plan.job("doctor"))) if doctor_button.value else None
+    _state, _shown = states()["doctor"], None
+    if _state is None:
+        _shown = mo.md(
+            "The doctor looks for duplicates, leaks, plates that betray labels and broken columns, before you train."
+        )
+    elif _state.state == "done" and plan.findings.is_file():
+        _found = [
+            (f["severity"], f["check"], f["what"], f"{f['means']} {f['do']}") for f in read_json(plan.findings)["findings"]
+        ]
+        _rows = [[ui.tag(severity), *map(html.escape, rest)] for severity, *rest in _found]
+        _shown = ui.table(["", "Check", "Found", "What it means, what to do"], _rows) if _rows else "<p>Nothing is odd.</p>"
+    else:
+        _shown = ui.progress(_state)
+    ui.stack(ui.section("What is odd in the data?"), doctor_button, _said, _shown)
+    return
+
+
+@app.cell(hide_code=True)
+def fold_controls(is_store, name_box, seen):
+    mo.stop(is_store or not len(seen))
+    by_box = ui.picker("by", ["stratified", "scaffold", "cluster", "plate"], "Folds by")
+    folds_box = mo.ui.slider(2, 10, value=int(ui.param("folds", "5")), label="Number of folds", show_value=True)
+    folds_button = mo.ui.run_button(label="Make folds")
+    _why = mo.md("Like molecules on both sides flatter a model: *scaffold* and *cluster* say how it does on new ones.")
+    _controls = mo.hstack([name_box, by_box, folds_box, folds_button], justify="start", wrap=True)
+    ui.stack(ui.section("Folds and preparation"), _why, _controls)
+    return by_box, folds_box, folds_button
+
+
+@app.cell(hide_code=True)
+def folds(by_box, folds_box, folds_button, plan, states):
+    ui.remember(by=by_box.value, folds=folds_box.value)
+    _command = plan.folds_command(by_box.value, folds_box.value)
+    _said = ui.attempt(lambda: submit(_command, plan.job("folds"))) if folds_button.value else None
+    _state, _report = states()["folds"], None
+    if _state is not None and _state.state == "done" and plan.fold_report.is_file():
+        _folds = read_json(plan.fold_report)["folds"]
+        _rows = [
+            ["–" if v is None else f"{v:.2f}" if isinstance(v, float) else f"{v:,}" for v in fold.values()] for fold in _folds
+        ]
+        _columns = [name.replace("positives_", "positive ").replace("_", " ") for name in _folds[0]]
+        _report = ui.table(_columns, _rows, numbers=_columns)
+    ui.stack(_said, _state and ui.progress(_state), _report)
+    return
+
+
+@app.cell(hide_code=True)
+def prepare_controls(is_store, seen):
+    mo.stop(is_store or not len(seen))
+    from milbench.chem.descriptors import SETS_2D, SETS_3D
+
+    _default = {field.name: field.default for field in fields(PrepareConfig)}
+    settings = mo.ui.dictionary(
+        {
+            "sets_2d": mo.ui.multiselect(list(SETS_2D), value=_default["sets_2d"], label="2D features"),
+            "sets_3d": mo.ui.multiselect(list(SETS_3D), value=_default["sets_3d"], label="Conformer features"),
+            "conformers": mo.ui.slider(0, 50, value=_default["conformers"], label="Conformers a molecule", show_value=True),
+            "mmff": mo.ui.slider(0, 500, step=50, value=_default["mmff"], label="MMFF94s steps", show_value=True),
+            "with_folds": mo.ui.checkbox(value=True, label="with the folds made above"),
+        }
+    )
+    prepare_button, prepare_stop = mo.ui.run_button(label="Prepare", kind="success"), mo.ui.run_button(label="Stop")
+    prepare_resume = mo.ui.run_button(label="Resume")
+    _buttons = mo.hstack([prepare_button, prepare_stop, prepare_resume], justify="start")
+    ui.stack(mo.hstack(list(settings.elements.values()), justify="start", wrap=True, gap=1.5), _buttons)
+    return prepare_button, prepare_resume, prepare_stop, settings
+
+
+@app.cell(hide_code=True)
+def prepare(plan, prepare_button, prepare_resume, prepare_stop, settings, states):
+    _folder, _said = plan.job("prepare"), None
+    if prepare_button.value:
+        _said = ui.attempt(lambda: submit(plan.prepare_command(**settings.value), _folder))
+    if prepare_stop.value:
+        _said = ui.attempt(lambda: stop(_folder))
+    if prepare_resume.value:
+        _said = ui.attempt(lambda: resume(_folder))
+    _state = states()["prepare"]
+    ui.stack(_said, _state and ui.progress(_state), _state and ui.log_box(_folder))
+    return
+
+
+@app.cell(hide_code=True)
+def next_step(is_store, path, plan, states):
+    _done = states()["prepare"] is not None and states()["prepare"].state == "done"
+    mo.stop(not is_store and not _done)
+    _store = ui.below(path if is_store else plan.store)
+    _look = "" if is_store else ui.go("look at the prepared data set", "data_prep", source=_store) + " or "
+    mo.Html(f"<p><b>Next:</b> {_look}{ui.go('launch a study', 'hpo_launch', store=_store)}.</p>")
+    return
+
+
+if __name__ == "__main__":
+    app.run()

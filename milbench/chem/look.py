@@ -1,0 +1,111 @@
+"""A first look at what a user brings (.csv, .parquet, .smi, .sdf) or at a store: molecules, labels, bags. Loads no torch."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from milbench.chem.inputs import ID, STRUCTURE, read_rows
+from milbench.chem.sdf import read_records
+from milbench.data.labelled import label_column
+from milbench.data.manifest import read_manifest, read_parquet
+from milbench.data.tables import Table
+from milbench.errors import DataError
+from milbench.files import read_array
+from milbench.prepare_config import PrepareConfig
+from milbench.tasks import TaskSet
+
+SDF_MOLECULES = 2000
+"""Molecules of an .sdf that are looked at: coordinates are long to read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What stands in a source. molecules [M rows]: ID, smiles, split, the endpoints that there are (`names`).
+
+    y [M, T] 0/1/NaN of those T endpoints of the task set `tasks`; sizes [M] conformers of each molecule, None where none are
+    made yet.
+    """
+
+    molecules: pd.DataFrame
+    tasks: tuple[str, ...]
+    names: tuple[str, ...]
+    y: np.ndarray
+    sizes: np.ndarray | None
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.molecules)
+
+    def prevalences(self) -> pd.DataFrame:
+        """One row an endpoint: positives, negatives, missing, prevalence among the known."""
+        positives, negatives = (self.y == 1).sum(axis=0), (self.y == 0).sum(axis=0)
+        known = np.maximum(positives + negatives, 1)
+        columns = {"positives": positives, "negatives": negatives, "missing": np.isnan(self.y).sum(axis=0)}
+        return pd.DataFrame({"endpoint": list(self.names), **columns, "prevalence": positives / known})
+
+    def patterns(self) -> list[tuple[tuple[bool, ...], int]]:
+        """Which endpoints are positive together, of molecules whose labels are all known; the most frequent first."""
+        known = self.y[~np.isnan(self.y).any(axis=1)] == 1
+        return [(tuple(pattern), count) for pattern, count in Counter(map(tuple, known.tolist())).most_common()]
+
+
+def look_at(source: str | Path, tasks: TaskSet, id_col: str = "ID", smiles_col: str | None = None) -> Look:
+    """Look at a file or a bag store; what cannot be read is a DataError that names file, row and column."""
+    source = Path(source)
+    if source.is_dir():
+        return _store(source)
+    if not source.exists():
+        raise DataError(source, "no such file", do="check the path")
+    config = PrepareConfig(source, out=source, id_col=id_col, smiles_col=smiles_col)
+    tables, rows = [], 0
+    for table in read_rows(config, tasks):
+        tables.append(table)
+        rows += len(table)
+        if source.suffix == ".sdf" and rows >= SDF_MOLECULES:
+            break
+    if not rows:
+        raise DataError(source, "has no rows")
+    data = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    there = np.flatnonzero(np.char.str_len(data[ID].to_numpy().astype(str)) > 0)
+    return _file(config, Table(str(source), data.take(there), there), tasks, empty=rows - len(there))
+
+
+def _file(config: PrepareConfig, table: Table, tasks: TaskSet, empty: int) -> Look:
+    present = [endpoint for endpoint in tasks.endpoints if endpoint.label in table.names]
+    labels = [label_column(table, endpoint.label) for endpoint in present]
+    absent = [endpoint.label for endpoint in tasks.endpoints if endpoint.label not in table.names]
+    notes = [f"{empty} empty rows are left out"] * bool(empty)
+    notes += [f"no column for {', '.join(absent)}: these labels are all missing"] * bool(absent)
+    structures = table.data[STRUCTURE].to_pylist()
+    sizes = None
+    if config.sdf:
+        read = [read_records(text, config.neutralise) for text in structures]
+        sizes = np.array([len(records) for _, records in read])
+        structures = [getattr(found, "smiles", found.source) for found, _ in read]
+        notes += [f"the first {len(table)} molecules are shown"] * (len(table) >= SDF_MOLECULES)
+    split = table.data[config.split_col].to_pylist() if config.split_col in table.names else ["train"] * len(table)
+    columns: dict[str, Any] = {"ID": table.data[ID].to_pylist(), "smiles": structures, "split": split}
+    names = tuple(endpoint.name for endpoint in present)
+    y = np.stack(labels, axis=1) if labels else np.empty((len(table), 0))
+    return Look(_with_labels(columns, names, y), tasks.names, names, y, sizes, tuple(notes))
+
+
+def _store(folder: Path) -> Look:
+    manifest = read_manifest(folder)
+    molecules = read_parquet(folder / "molecules.parquet")
+    names = tuple(endpoint["name"] for endpoint in manifest["tasks"]["endpoints"])
+    y, sizes = read_array(folder / "target_y.npy").astype(np.float64), np.diff(read_array(folder / "offsets.npy"))
+    smiles = molecules["smiles"] if "smiles" in molecules else [""] * len(molecules)
+    columns = {"ID": molecules["ID"], "smiles": smiles, "split": molecules["split"], "conformers": sizes}
+    return Look(_with_labels(columns, names, y), names, names, y, sizes, tuple(manifest["notes"]))
+
+
+def _with_labels(columns: dict[str, Any], names: tuple[str, ...], y: np.ndarray) -> pd.DataFrame:
+    """The table with labels as people read them: 1, 0, or nothing where unknown."""
+    labels = {name: pd.array(y[:, t], dtype="Float64").astype("Int64") for t, name in enumerate(names)}
+    return pd.DataFrame({**columns, **labels})

@@ -1,0 +1,119 @@
+"""A data set on its way from a file to a bag store: where each step lies, and the command that does it. Loads no torch."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from milbench.errors import ConfigError
+from milbench.prepare_config import SUFFIXES
+
+STEPS = ("import", "doctor", "folds", "prepare")
+DEPTH, MOST_FILES = 4, 200
+_NAME = re.compile(r"[\w][\w.\-]*")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything that becomes of `source` lies in `folder`: a job folder for each step, the tables, the store.
+
+    `tasks`, `id_col`, `smiles_col` are the commands' flags; '' for their defaults.
+    """
+
+    folder: Path
+    source: Path
+    tasks: str = ""
+    id_col: str = ""
+    smiles_col: str = ""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.folder.name):
+            raise ConfigError("name", got=self.folder.name, want="letters, digits, - _ .")
+
+    def job(self, step: str) -> Path:
+        """Job folder of a step."""
+        return self.folder / step
+
+    @property
+    def imported(self) -> Path:
+        """The table that an import writes."""
+        return self.folder / "imported.parquet"
+
+    @property
+    def folded(self) -> Path:
+        """The table with folds."""
+        return self.folder / "folded.parquet"
+
+    @property
+    def findings(self) -> Path:
+        """What the doctor found."""
+        return self.job("doctor") / "findings.json"
+
+    @property
+    def fold_report(self) -> Path:
+        """How good the folds are."""
+        return self.job("folds") / "folds.json"
+
+    @property
+    def store(self) -> Path:
+        """The bag store."""
+        return self.folder / "store"
+
+    def _flags(self, *names: str) -> list[str]:
+        given = {name: getattr(self, name) for name in names}
+        return [word for name, value in given.items() if value for word in (f"--{name}", value)]
+
+    def import_command(self) -> list[str]:
+        """Read the EUOS25 files in the folder `source` as one table."""
+        return ["import", "euos25", str(self.source), "--out", str(self.imported)]
+
+    def doctor_command(self) -> list[str]:
+        """Examine the source."""
+        return ["doctor", str(self.source), "--json", str(self.findings), *self._flags("tasks", "id_col")]
+
+    def folds_command(self, by: str, folds: int, seed: int = 0) -> list[str]:
+        """Make folds and write them beside the source's columns."""
+        options = ["--by", by, "--folds", str(folds), "--seed", str(seed), "--json", str(self.fold_report)]
+        return ["folds", str(self.source), "--out", str(self.folded), *options, *self._flags("tasks", "id_col")]
+
+    def prepare_command(
+        self, sets_2d: Sequence[str], sets_3d: Sequence[str], conformers: int, mmff: int = 0, with_folds: bool = False
+    ) -> list[str]:
+        """Make the store, of the folded table if there is one and it is wanted."""
+        source = self.folded if with_folds and self.folded.is_file() else self.source
+        command = ["prepare", str(source), "--out", str(self.store), "--conformers", str(conformers), "--mmff", str(mmff)]
+        for flag, names in (("--sets_2d", sets_2d), ("--sets_3d", sets_3d)):
+            if not names:
+                raise ConfigError(flag, "names no set", do="choose at least one")
+            command += [flag, *names]
+        return [*command, *self._flags("tasks", "id_col", "smiles_col")]
+
+
+def found_at(root: Path, text: str) -> Path:
+    """The file or folder that a user means by `text`: one of the workspace `root`, or of this machine."""
+    path = Path(text.strip()).expanduser()
+    below = root / path
+    return below if below.exists() or not path.exists() else path
+
+
+def name_for(path: Path) -> str:
+    """What a data set made of `path` is called unless the user says otherwise."""
+    inside_of_one = (path / "manifest.json").is_file() or path.stem in {"imported", "folded"}
+    return re.sub(r"[^\w.\-]+", "_", path.parent.name if inside_of_one else path.stem) or "data"
+
+
+def files_below(root: Path, depth: int = DEPTH) -> list[Path]:
+    """Files below `root` that can be prepared, at most `MOST_FILES`; not those of stores, studies and unfinished work."""
+    if not root.is_dir() or (root / "manifest.json").is_file() or (root / "study.db").is_file():
+        return []
+    found, folders = [], []
+    for path in sorted(root.iterdir()):
+        if path.name.startswith(".") or path.name.endswith(".work"):
+            continue
+        if path.is_dir():
+            folders.append(path)
+        elif path.suffix in SUFFIXES:
+            found.append(path)
+    for folder in folders if depth else ():
+        found += files_below(folder, depth - 1)
+    return found[:MOST_FILES]

@@ -1,0 +1,75 @@
+"""The data app in a browser: look, examine, fold, prepare, stop, resume."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from playwright.sync_api import expect
+
+from milbench.jobs import state_of
+from milbench.workspace import scan
+from workbench import STORE, Workbench, cell, loaded, open_app, wait_for
+
+pytestmark = pytest.mark.app
+
+
+def test_a_store_is_shown_with_its_labels_patterns_bags_and_drawn_molecules(page: Any, shared_workbench: Workbench) -> None:
+    open_app(page, shared_workbench, "data_prep", source=STORE)
+    expect(cell(page, "overview")).to_contain_text("60 molecules")
+    expect(cell(page, "overview")).to_contain_text("11.67%")
+    expect(cell(page, "patterns").locator(".js-plotly-plot")).to_have_count(2)
+    cell(page, "molecules").get_by_text("60 molecules, drawn").click()
+    expect(cell(page, "molecules").locator("table svg[width='200px']").first).to_be_visible()
+    expect(cell(page, "next_step").get_by_role("link", name="launch a study")).to_have_attribute(
+        "href", "/apps/hpo_launch/?store=demo%2Fstore"
+    )
+
+
+def test_a_file_is_examined_folded_prepared_stopped_and_resumed(page: Any, workbench: Workbench, workspace: Path) -> None:
+    labels = pd.read_parquet(workspace / "demo" / "tables" / "labels.parquet")
+    labels.to_csv(workspace / "mine.csv", index=False)
+    open_app(page, workbench, "data_prep", source="mine.csv", folds=2)
+    expect(cell(page, "overview")).to_contain_text("60 molecules")
+    page.get_by_role("button", name="Examine").click()
+    expect(cell(page, "doctor")).to_contain_text("What it means, what to do", timeout=120_000)
+    page.get_by_role("button", name="Make folds").click()
+    expect(cell(page, "folds")).to_contain_text("largest group", timeout=120_000)
+
+    page.get_by_role("button", name="Prepare").click()
+    job = workspace / "mine" / "prepare"
+    expect(cell(page, "prepare")).to_contain_text("running")
+    page.get_by_role("button", name="Stop").click()
+    expect(cell(page, "prepare")).to_contain_text("stopped", timeout=60_000)
+    page.reload()
+    loaded(page)
+    assert "source=mine.csv" in page.url
+    expect(cell(page, "prepare")).to_contain_text("stopped")
+    page.get_by_role("button", name="Resume").click()
+    wait_for(lambda: state_of(job).state == "done", 280)
+    expect(cell(page, "next_step")).to_contain_text("launch a study")
+    made = next(store for store in scan(workspace).stores if store.name == "mine/store")
+    assert made.molecules == 60
+    assert set(pd.read_parquet(made.folder / "molecules.parquet")["cv_fold"]) == {-1, 0, 1}
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("nothing.csv", "no such file"),
+        ("wrong.csv", "row 2, column Transmittance_340: got 7.0, want 0, 1 or empty"),
+        ("no_id.csv", "column 'ID' is missing"),
+        ("demo", "the EUOS25 files as published"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_and_never_a_blank_page(
+    page: Any, shared_workbench: Workbench, tmp_path: Path, source: str, said: str
+) -> None:
+    (tmp_path / "wrong.csv").write_text("ID,smiles,Transmittance_340\na,CC,0\nb,CCC,7\n")
+    (tmp_path / "no_id.csv").write_text("name,smiles\na,CC\n")
+    given = source if source == "demo" else tmp_path / source
+    open_app(page, shared_workbench, "data_prep", source=given)
+    expect(page.locator("#App")).to_contain_text(said)
+    if source == "demo":
+        page.get_by_role("button", name="Import these files").click()
+        expect(cell(page, "euos25")).to_contain_text("training labels are missing", timeout=60_000)

@@ -1,0 +1,17 @@
+"""Studies on disk, without a run."""
+
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+
+def make_study(folder: Path, values: tuple[float, ...] = (0.2, 0.7, 0.5)) -> Path:
+    """A study with these complete trials, a pruned and a running one."""
+    folder.mkdir(parents=True)
+    study = optuna.create_study(study_name="milbench", storage=f"sqlite:///{folder / 'study.db'}", direction="maximize")
+    for value in values:
+        study.add_trial(optuna.trial.create_trial(value=value, params={}, distributions={}))
+    study.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED, value=0.9))
+    study.ask()
+    return folder

@@ -1,0 +1,89 @@
+"""What the data app writes on the command line is what the commands take."""
+
+from pathlib import Path
+
+import pytest
+
+from milbench.cli import main
+from milbench.errors import ConfigError
+from milbench.preparation import STEPS, Preparation, files_below, found_at, name_for
+from milbench.workspace import scan
+
+SMILES = ("CCO", "c1ccccc1", "CC(C)O", "Cc1ccccc1", "CCN", "c1ccncc1", "CCCO", "Oc1ccccc1", "CCOC", "Nc1ccccc1")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Ten molecules whose identifier, structure and endpoint have names of their own."""
+    rows = [f"m{i},{smiles},{i % 2}" for i, smiles in enumerate(SMILES)]
+    (tmp_path / "mine.csv").write_text("\n".join(["key,structure,glows", *rows]))
+    (tmp_path / "mine.toml").write_text('name = "mine"\n[[endpoints]]\nname = "glow"\ncolumn = "glows"\n')
+    return tmp_path / "mine.csv"
+
+
+def test_every_command_is_taken_and_does_its_step(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Preparation(source.parent / "runs" / "mine", source, str(source.with_suffix(".toml")), "key", "structure")
+    for step in STEPS:
+        plan.job(step).mkdir(parents=True)  # as a job has it
+    assert main(plan.doctor_command()) in {0, 1}
+    assert plan.findings.is_file()
+    assert main(plan.folds_command("stratified", 2)) == 0
+    assert plan.fold_report.is_file()
+    assert main(plan.prepare_command(["conjugation"], ["usr"], conformers=2, with_folds=True)) == 0, capsys.readouterr().err
+    (store,) = scan(source.parent / "runs").stores
+    assert (store.folder, store.molecules, store.tasks) == (plan.store, 10, ("glow",))
+
+
+def test_without_folds_the_source_itself_is_prepared(source: Path) -> None:
+    plan = Preparation(source.parent / "runs" / "mine", source)
+    assert plan.prepare_command(["maccs"], ["usr"], 3, with_folds=True)[1] == str(source)  # none were made
+    plan.folder.mkdir(parents=True)
+    plan.folded.touch()
+    assert plan.prepare_command(["maccs"], ["usr"], 3, with_folds=True)[1] == str(plan.folded)
+    assert plan.prepare_command(["maccs"], ["usr"], 3)[1] == str(source)
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "a b", "a;b"])
+def test_a_name_that_is_no_folders_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="name: got"):
+        Preparation(tmp_path / name, tmp_path / "x.csv")
+
+
+def test_no_features_at_all_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--sets_2d: names no set"):
+        Preparation(tmp_path / "ok", tmp_path / "x.csv").prepare_command([], ["usr"], 3)
+
+
+def test_files_of_stores_studies_and_unfinished_work_are_not_offered(tmp_path: Path) -> None:
+    for name in (
+        "a.csv",
+        "deep/b.sdf",
+        "deep/c.txt",
+        "store/manifest.json",
+        "store/x.parquet",
+        ".hidden/d.csv",
+        "s.work/e.csv",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert files_below(tmp_path) == [tmp_path / "a.csv", tmp_path / "deep/b.sdf"]
+    assert files_below(tmp_path / "nothing") == []
+
+
+def test_a_path_is_looked_for_in_the_workspace_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "here.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    assert found_at(tmp_path / "runs", " here.csv ") == Path("here.csv")
+    (tmp_path / "runs" / "here.csv").touch()
+    assert found_at(tmp_path / "runs", "here.csv") == tmp_path / "runs" / "here.csv"
+    assert found_at(tmp_path / "runs", str(tmp_path / "here.csv")) == tmp_path / "here.csv"
+
+
+def test_a_data_set_is_called_after_its_file_or_its_folder(tmp_path: Path) -> None:
+    assert name_for(Path("x/my data (2).csv")) == "my_data_2_"
+    assert name_for(Path("runs/mine/imported.parquet")) == "mine"
+    (tmp_path / "mine" / "store").mkdir(parents=True)
+    (tmp_path / "mine" / "store" / "manifest.json").touch()
+    assert name_for(tmp_path / "mine" / "store") == "mine"
