@@ -94,7 +94,7 @@ def _is_done(config: PredictConfig, asked: dict[str, Any]) -> bool:
         refuse_other(config.about, read_json(config.about)["asked"], asked)
         return all(path.is_file() for path in outputs)
     if not (config.work / "plan.json").is_file():
-        there = [path for path in (*outputs, config.store) if path is not None and path.exists()]
+        there = [path for path in (*outputs, config.left_out, config.store) if path is not None and path.exists()]
         if there:
             raise DataError(there[0], "is there already", do="choose another name, or move it away first")
     return False

@@ -73,18 +73,18 @@ def domain_of(bags: "BagData", rows: np.ndarray, seed: int = 0) -> Domain | None
         why = "the data have no SMILES" if bags.smiles is None else "RDKit is not installed"
         log.info("applicability: not known, since %s", why)
         return None
-    prints = fingerprints(bags.smiles[rows])
+    prints = fingerprints(bags.smiles[rows], "fingerprints")
     readable = prints.any(axis=1)
     if not readable.all():
         log.info("applicability: %d of %d molecules have no readable SMILES", (~readable).sum(), len(rows))
     return Domain.of(bags.ids[rows][readable], prints[readable], seed) if readable.any() else None
 
 
-def fingerprints(smiles: Sequence[object] | np.ndarray) -> np.ndarray:
-    """Packed Morgan fingerprints [n, bytes]; zeros where there is no readable SMILES."""
+def fingerprints(smiles: Sequence[object] | np.ndarray, title: str = "") -> np.ndarray:
+    """Packed Morgan fingerprints [n, bytes]; zeros where there is no readable SMILES. With a bar where it has a `title`."""
     from milbench.chem.scaffolds import each, fingerprint
 
-    return np.stack(each(fingerprint, [text if isinstance(text, str) else "" for text in smiles]))
+    return np.stack(each(fingerprint, [text if isinstance(text, str) else "" for text in smiles], title=title))
 
 
 def nearest(prints: np.ndarray, there: np.ndarray, but: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -13,14 +13,16 @@ import torch
 from milbench.configs import HPOConfig
 from milbench.errors import ConfigError
 from milbench.metrics import evaluate
+from milbench.pipeline import MILPipelineOrchestrator
 from milbench.report import final_lines
 from milbench.run_config import FINAL_FOLDER, FinalTrainConfig
 from milbench.tasks import EUOS25
+from milbench.testing import make_tables
 from milbench.training.ensemble import load_model
 from milbench.training.final import MILFinalTrainer
 from milbench.training.fold import MILFoldTrainer
 from predicting import CONFIG, CPU, PRED, final_data, real_bags
-from runs import same_weights
+from runs import config_for, same_weights
 
 
 def train(folder: Path, members: int, data: Any = None, config: HPOConfig = CONFIG, **changes: Any) -> dict[str, Any]:
@@ -136,6 +138,16 @@ def test_molecules_without_a_fold_are_trained_on_by_all_and_monitor_none() -> No
     data = dataclasses.replace(data, monitors=(0, 1, 2))
     assert [data.inner(i) for i in range(4)] == [0, 1, 2, 0]
     assert all({0, 1, 2} <= set(data.fold("inner", i).train) for i in range(4))
+
+
+def test_a_run_asks_for_an_ensemble_by_one_flag(tmp_path: Path) -> None:
+    tables = make_tables(tmp_path / "tables", 60)
+    config = config_for(tables, tmp_path / "study", trials=1, max_epochs=1, ensemble=2)
+    report = MILPipelineOrchestrator(config).run()
+    assert [one["fold"] for one in report["members"]] == [0, 1]
+    lines = [json.loads(line) for line in (tmp_path / "study" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["member"] for line in lines if line["trial"] == "final"] == [0, 1]
+    assert len(load_model(tmp_path / "study").members) == 2
 
 
 def test_an_ensemble_of_none_is_refused() -> None:
