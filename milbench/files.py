@@ -34,14 +34,15 @@ def _beside(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _space_for(path: Path) -> Iterator[None]:
-    """A full disk is one line that names `path`."""
+    """A full disk is one line that names `path`, what is written, rather than a file within."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
+    except (OSError, DiskError) as error:
+        code = errno.ENOSPC if isinstance(error, DiskError) else error.errno
+        if code not in _FULL:
             raise
-        why = f"cannot be written ({os.strerror(error.errno)})"
-        raise DiskError(path, why, do="free some space, then run the same command again to go on") from error
+        do = "free some space, then run the same command again to go on"
+        raise DiskError(path, f"cannot be written ({os.strerror(code)})", do=do) from error
 
 
 def _sync(path: Path) -> None:
