@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from milbench.data.assemble import load_tables
+from milbench.data.attention import key_hits
 from milbench.data.demo import ABOUT, make_demo, write_demo
 from milbench.data.store import conformer_table, load_store, save_store
 from milbench.errors import DataError
@@ -103,22 +104,6 @@ def make_store(tables: Path, store: Path) -> None:
     )
 
 
-def key_hits(conformers: pd.DataFrame, attention: np.ndarray, bag: np.ndarray, tasks: TaskSet) -> pd.DataFrame:
-    """Does attention find the planted key? One row a positive (molecule, endpoint): endpoint, hit, chance = 1 / conformers.
-
-    conformers [R rows] with key_<endpoint>; attention [R, T]; bag [R] the molecule of each row.
-    """
-    _, bag, size = np.unique(bag, return_inverse=True, return_counts=True)
-    first = np.concatenate([[0], np.cumsum(size)[:-1]])
-    parts = []
-    for t, name in enumerate(tasks.names):
-        key = conformers[f"key_{name}"].to_numpy(bool)
-        top = np.lexsort((-attention[:, t], bag))[first]
-        counted = (np.bincount(bag, key) > 0) & (size > 1)
-        parts.append(pd.DataFrame({"endpoint": name, "hit": key[top][counted], "chance": 1 / size[counted]}))
-    return pd.concat(parts, ignore_index=True)
-
-
 def key_lines(out: Path, tasks: TaskSet) -> list[str]:
     """How often the most attended conformer is the planted key, against chance: held-out molecules, and all."""
     bags, _ = load_store(out / "store")
@@ -129,7 +114,7 @@ def key_lines(out: Path, tasks: TaskSet) -> list[str]:
     held_out = (bags.split == "leaderboard")[bag]
     lines = ["Is the most attended conformer the one that made the molecule positive (planted, so it is known)?"]
     for title, chosen in (("leaderboard", held_out), ("all molecules", np.ones(len(bag), dtype=bool))):
-        hits = key_hits(conformers.loc[chosen], attention[chosen], bag[chosen], tasks)
+        hits = key_hits(conformers.loc[chosen], attention[chosen], bag[chosen], tasks.names)
         if hits.empty:
             lines.append(f"  {title}: no positive with more than one conformer")
             continue

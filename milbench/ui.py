@@ -16,6 +16,7 @@ How an app is written (`apps/home.py` is the example) and tested:
 """
 
 import html
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +26,10 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import marimo as mo
+import pandas as pd
 
 from milbench.errors import DataError, MilbenchError
+from milbench.figures.page import shown
 from milbench.jobs import JOB, JobState, log_tail, state_of
 from milbench.palette import STATES
 from milbench.workspace import ROOT_VARIABLE, inside, name_of
@@ -288,6 +291,40 @@ def log_box(folder: Path, lines: int = 12) -> mo.Html:
     """The last lines of a job's log."""
     text = html.escape("\n".join(log_tail(folder, lines)) or "nothing yet")
     return mo.Html(f'<pre class="mb-log" tabindex="0" aria-label="Log">{text}</pre>')
+
+
+def share(name: str, default: float) -> float:
+    """A number from 0 to 1 that the URL says for `name`, else `default`."""
+    try:
+        given = float(param(name))
+    except ValueError:
+        return default
+    return given if 0 <= given <= 1 else default
+
+
+def picture(svg: str, words: str) -> str:
+    """A drawing on white, so that it is seen on a dark ground too, HTML; `words` say what it shows."""
+    ground = "background:#fff;border-radius:.5rem;padding:.3rem;display:inline-block"
+    return f'<div style="{ground}" role="img" aria-label="{html.escape(words)}">{svg}</div>'
+
+
+def parquet(data: pd.DataFrame) -> bytes:
+    """A table as a Parquet file, to download."""
+    buffer = io.BytesIO()
+    data.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def dim(words: str) -> mo.Html:
+    """Small print; `words` are HTML."""
+    return mo.Html(f'<span class="mb-dim">{words}</span>')
+
+
+def frame(data: pd.DataFrame, caption: str = "") -> mo.Html:
+    """A small data frame as a table: floats with three decimals, numbers flush right."""
+    numbers = [str(name) for name in data.columns if pd.api.types.is_numeric_dtype(data[name])]
+    rows = [[html.escape(shown(value)) for value in row] for row in data.itertuples(index=False)]
+    return mo.Html(table([str(name) for name in data.columns], rows, numbers, caption))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = (), caption: str = "") -> str:

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from milbench.demo import key_hits, run_demo
+from milbench.data.attention import key_hits
+from milbench.demo import run_demo
 from milbench.errors import ConfigError, DataError
 from milbench.predict import predict
 from milbench.predict_config import PredictConfig
@@ -27,7 +28,7 @@ def test_a_hit_is_a_most_attended_key_conformer() -> None:
     bag = np.array([0, 0, 0, 1, 1, 2, 3, 3])
     key = conformers([False, True, False, True, False, True, False, False])
     attention = np.array([[0.2], [0.5], [0.3], [0.4], [0.6], [1.0], [0.9], [0.1]])
-    hits = key_hits(key, attention, bag, ONE)
+    hits = key_hits(key, attention, bag, ONE.names)
     assert hits["hit"].tolist() == [True, False]  # a single conformer proves nothing, a negative has no key
     np.testing.assert_allclose(hits["chance"], [1 / 3, 1 / 2])
 
@@ -36,7 +37,7 @@ def test_attention_at_random_hits_as_often_as_chance() -> None:
     rng = np.random.default_rng(0)
     bag = np.repeat(np.arange(2000), 4)
     key = conformers((np.arange(8000) % 4 == 1).tolist())
-    hits = key_hits(key, rng.random((8000, 1)), bag, ONE)
+    hits = key_hits(key, rng.random((8000, 1)), bag, ONE.names)
     assert hits["hit"].mean() == pytest.approx(hits["chance"].mean(), abs=0.04)
 
 

@@ -56,12 +56,13 @@ def _table(frame: pd.DataFrame) -> str:
     kinds = [' class="n"' if pd.api.types.is_numeric_dtype(frame[name]) else "" for name in frame.columns]
     head = "".join(f"<th{kind}>{html.escape(str(name))}</th>" for name, kind in zip(frame.columns, kinds, strict=True))
     rows = (
-        "".join(f"<td{k}>{html.escape(_cell(v))}</td>" for v, k in zip(row, kinds, strict=True)) for row in frame.to_numpy()
+        "".join(f"<td{k}>{html.escape(shown(v))}</td>" for v, k in zip(row, kinds, strict=True)) for row in frame.to_numpy()
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"
 
 
-def _cell(value: object) -> str:
+def shown(value: object) -> str:
+    """A cell of a table as text: floats with three decimals, integers with commas, NaN as –."""
     if isinstance(value, float):
         return "–" if value != value else f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,249 @@
+# /// script
+# [tool.marimo.display]
+# theme = "system"
+# ///
+
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="full", app_title="milbench · Attention")
+
+with app.setup(hide_code=True):
+    import html
+
+    import marimo as mo
+    import numpy as np
+
+    from milbench import figures, ui
+    from milbench.chem.geometry import most_attended, sdf_text, skeleton
+    from milbench.chem.molecules import draw_svg
+    from milbench.data import attention as looks
+    from milbench.data.store_view import StoreView
+    from milbench.errors import MilbenchError
+    from milbench.jobs import submit
+    from milbench.workspace import name_of, run_arguments, scan
+
+
+@app.cell(hide_code=True)
+def header():
+    tick = ui.ticker("2s")
+    ui.header("attention", tick)
+    return (tick,)
+
+
+@app.cell(hide_code=True)
+def look():
+    workspace = scan(ui.root())
+    studies = {name_of(ui.root(), s.folder): s.folder for s in workspace.studies if looks.attention_files(s.folder)}
+    mo.stop(
+        not studies,
+        ui.empty(
+            "No attention yet", "A final model writes it. Train one: launch a study, then promote its best trial.", "hpo_launch"
+        ),
+    )
+    mo.stop(not workspace.stores, ui.empty("No data set is here", "The molecules come from a bag store.", "data_prep"))
+    return studies, workspace
+
+
+@app.cell(hide_code=True)
+def choose_run(studies):
+    run = ui.picker("run", list(studies), "Run")
+    return (run,)
+
+
+@app.cell(hide_code=True)
+def choose_data(run, studies, workspace):
+    _told = str(run_arguments(studies[run.value]).get("store") or "")
+    _names = [store.name for store in workspace.stores]
+    _own = [
+        store.name for store in workspace.stores if _told and store.folder.resolve().as_posix().endswith(_told.lstrip("./"))
+    ]
+    store = ui.picker("store", list(dict.fromkeys([*_own, *_names])), "Data set")
+    part = ui.picker("part", list(looks.attention_files(studies[run.value])), "Molecules")
+    return part, store
+
+
+@app.cell(hide_code=True)
+def read(part, run, store, studies):
+    try:
+        attention = looks.read_attention(looks.attention_files(studies[run.value])[part.value])
+        view = StoreView.open(ui.root() / store.value)
+    except MilbenchError as error:
+        mo.stop(True, ui.problem(error))
+    return attention, view
+
+
+@app.cell(hide_code=True)
+def choose_what(attention, part, run, store):
+    task = ui.picker("endpoint", list(attention.names), "Endpoint")
+    label = ui.picker("label", ["any", "positive", "negative", "unknown"], "Label")
+    outcome = ui.picker("outcome", ["any", "TP", "FP", "FN", "TN"], "Outcome")
+    _start = ui.share("threshold", 0.5)
+    threshold = mo.ui.slider(0, 1, 0.01, value=_start, label="Positive from", show_value=True, debounce=True)
+    mo.hstack([run, store, part, task, label, outcome, threshold], justify="start", gap=1.2, wrap=True)
+    return label, outcome, task, threshold
+
+
+@app.cell(hide_code=True)
+def choose_molecule(attention, label, outcome, task, threshold, view):
+    try:
+        everyone = looks.molecule_table(attention, view, task.value, threshold.value)
+    except MilbenchError as error:
+        mo.stop(True, ui.problem(error))
+    shown = looks.filtered(everyone, label.value, outcome.value)
+    mo.stop(shown.empty, ui.empty("No molecule is like that", "Choose another label, outcome or threshold."))
+    _at = shown.index[shown["ID"] == ui.param("molecule")]
+    molecules = mo.ui.table(
+        shown,
+        selection="single",
+        initial_selection=[int(_at[0]) if len(_at) else 0],
+        page_size=6,
+        format_mapping={name: "{:.3f}".format for name in ("prediction", "entropy", "top_attention")},
+        show_column_summaries=False,
+        show_data_types=False,
+        label=f"{len(shown):,} of {len(everyone):,} molecules: choose one",
+    )
+    molecules
+    return everyone, molecules, shown
+
+
+@app.cell(hide_code=True)
+def molecule(attention, molecules, shown, task, view):
+    row, t = (molecules.value if len(molecules.value) else shown).iloc[0], attention.names.index(task.value)
+    try:
+        look = looks.look_at(attention, view, row["ID"])
+    except MilbenchError as error:
+        mo.stop(True, ui.problem(error))
+    return look, row, t
+
+
+@app.cell(hide_code=True)
+def attention_of_molecule(attention, look, row):
+    heat = mo.ui.plotly(figures.attention_map(attention.names, look.conf_ids, look.attention, look.keys(attention.names)))
+    _drawing = ui.picture(draw_svg(look.smiles), f"Structure of {look.id}")
+    _facts = f"<b>{html.escape(look.id)}</b><br>{row['label'] or 'label unknown'}, predicted {row['prediction']:.3f}"
+    _facts += f" {row['outcome']}<br>{row['conformers']} conformers, entropy {row['entropy']:.2f}"
+    _text = mo.Html(f"{_drawing}<p>{_facts}</p><code>{html.escape(look.smiles)}</code>")
+    mo.hstack([_text, heat], widths=[1, 3], align="center")
+    return (heat,)
+
+
+@app.cell(hide_code=True)
+def conformer(heat, look, t):
+    _clicked = [int(float(point["x"])) for point in (heat.value or []) if "x" in point]
+    chosen = _clicked[0] if _clicked and _clicked[0] < len(look.conf_ids) else int(look.attention[:, t].argmax())
+    return (chosen,)
+
+
+@app.cell(hide_code=True)
+def in_space(attention, chosen, look, t, task):
+    _weight = look.attention[:, t]
+    if look.positions is None:
+        _views = [ui.dim("This data set keeps no coordinates: prepare molecules from SMILES to see their conformers.")]
+    else:
+        _bones, (_placed, _top) = skeleton(look.smiles), most_attended(look.smiles, look.positions, _weight)
+        _names = [f"#{look.conf_ids[i]} {_weight[i]:.0%}" for i in _top]
+        _one = figures.conformers_3d(_bones, _placed[[chosen]], [f"#{look.conf_ids[chosen]}"])
+        _many = figures.conformers_3d(_bones, _placed[_top], _names, _weight[_top] / _weight[_top[0]])
+        _views = [
+            mo.vstack([mo.md(f"**Conformer #{look.conf_ids[chosen]}**, {_weight[chosen]:.1%} of the attention"), _one]),
+            mo.vstack([mo.md(f"**The {len(_top)} most attended**, aligned, as opaque as they are attended to"), _many]),
+        ]
+    _beside = [figures.attention_beside(look.known, m, _weight, task.value, attention.names) for m in look.measures]
+    mo.vstack([mo.Html(ui.section("In space")), mo.hstack(_views, widths="equal"), mo.hstack(_beside, widths="equal")])
+    return
+
+
+@app.cell(hide_code=True)
+def exports(attention, everyone, look):
+    _tags = {f"attn_{name}": [f"{v:.6f}" for v in look.attention[:, i]] for i, name in enumerate(attention.names)}
+    _sdf = mo.download(
+        lambda: sdf_text(look.smiles, look.positions, [f"{look.id} #{c}" for c in look.conf_ids], _tags).encode(),
+        filename=f"{look.id}.sdf",
+        label="Conformers with attention (SDF)",
+        disabled=look.positions is None,
+    )
+    _table = mo.download(
+        lambda: ui.parquet(everyone), filename="attention.parquet", label="This endpoint's molecules (Parquet)"
+    )
+    delete = mo.ui.run_button(label="Take conformers away")
+    mo.hstack([_sdf, _table, ui.dim("The camera above a chart saves it as PNG.")], justify="start", align="center")
+    return (delete,)
+
+
+@app.cell(hide_code=True)
+def deletion(attention, delete, look, run, store, studies, task):
+    _why = "Is attention where the evidence is? Predict again without the most attended conformers, against random order."
+    _ask = [mo.Html(ui.section("Without them")), mo.hstack([delete, ui.dim(_why)], justify="start")]
+    mo.stop(not delete.value, mo.vstack(_ask))
+    from milbench.training.deletion import kept_deletion_curve
+
+    try:
+        with mo.status.spinner("Loading the model", remove_on_exit=True):
+            _paths = studies[run.value], ui.root() / store.value
+            curve = kept_deletion_curve(*_paths, look.place, task.value, ui.root() / ".cache")
+    except MilbenchError as error:
+        mo.stop(True, mo.vstack([*_ask, ui.problem(error)]))
+    mo.vstack([*_ask, mo.md(f"**{look.id}**"), figures.deletion_curves(curve, task.value, attention.names)])
+    return
+
+
+@app.cell(hide_code=True)
+def data_set(attention, everyone, task, view):
+    _plots = [
+        figures.entropy_distribution(attention.entropy, attention.names),
+        figures.entropy_against_prediction(everyone, task.value, attention.names),
+    ]
+    _said, rates = "Over all of these molecules", None
+    if view.keys == attention.names:
+        rates = looks.hit_rates(looks.hits_of(attention, view))
+        _plots.append(figures.hit_rate_bars(rates, attention.names))
+        _said += (
+            "; right: how often the most attended conformer is the one that made the molecule positive (simulated, so known)"
+        )
+    mo.vstack([mo.Html(ui.section("The whole data set")), ui.dim(f"{_said}."), mo.hstack(_plots, widths="equal")])
+    return (rates,)
+
+
+@app.cell(hide_code=True)
+def ask_all(run, store, studies):
+    _study = studies[run.value]
+    command = looks.attention_command(_study, ui.root() / store.value)
+    job = ui.root() / "jobs" / f"attention-{run.value.replace('/', '-')}"
+    all_button = mo.ui.run_button(label="Attention over all molecules", disabled=looks.ALL in looks.attention_files(_study))
+    return all_button, command, job
+
+
+@app.cell(hide_code=True)
+def all_molecules(all_button, command, job, run, studies, tick):
+    tick.value
+    _failed = ui.attempt(lambda: submit(command, job)) if all_button.value else None
+    _state = ui.job_state(job)
+    _there = looks.ALL in looks.attention_files(studies[run.value])
+    _now = "It is there: reload, and choose it above." if _there else "" if _state is None else ui.progress(_state)
+    _said = ui.dim(f"The training molecules too, as a job of its own. {_now}")
+    mo.vstack([mo.hstack([all_button, _said], justify="start"), *([] if _failed is None else [_failed])])
+    return
+
+
+@app.cell(hide_code=True)
+def url(label, look, outcome, part, run, store, task, threshold):
+    ui.remember(run=run.value, store=store.value, part=part.value, molecule=look.id)
+    ui.remember(endpoint=task.value, label=label.value, outcome=outcome.value, threshold=threshold.value)
+    return
+
+
+@app.cell(hide_code=True)
+def said(attention, everyone, rates, row):
+    _mean = np.nanmean(attention.entropy, axis=0)
+    ui.say(
+        f"{len(everyone):,} molecules, {len(attention.a):,} conformers",
+        f"{row['ID']}: {row['prediction']:.3f} {row['outcome']}",
+        *(f"{name}: mean entropy {e:.3f}" for name, e in zip(attention.names, _mean, strict=True)),
+        *([] if rates is None else [f"{r.endpoint}: hit rate {r.rate:.3f}, chance {r.chance:.3f}" for r in rates.itertuples()]),
+    )
+    return
+
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,245 @@
+# /// script
+# [tool.marimo.display]
+# theme = "system"
+# ///
+
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="full", app_title="milbench · Scores")
+
+with app.setup(hide_code=True):
+    import marimo as mo
+
+    from milbench import figures, ui
+    from milbench.data.curves import best_threshold, confusion
+    from milbench.data.results import read_result, result_files
+    from milbench.data.scoreboard import LEVEL, behind, board, compared
+    from milbench.errors import MilbenchError
+    from milbench.score_report import readable, score_report, verdicts
+    from milbench.workspace import name_of, scan
+
+
+@app.cell(hide_code=True)
+def header():
+    ui.header("scoreboard")
+    return
+
+
+@app.cell(hide_code=True)
+def look():
+    cache = ui.root() / ".cache"
+    _studies = [study.folder for study in scan(ui.root()).studies]
+    files = {f"{name_of(ui.root(), study)}, {part}": (study, part) for study in _studies for part in result_files(study)}
+    mo.stop(
+        not files,
+        ui.empty("No scores yet", "A study has scores once its first trial is complete. Launch one.", "hpo_launch"),
+    )
+    return cache, files
+
+
+@app.cell(hide_code=True)
+def choose_run(files):
+    _runs = list(dict.fromkeys(name_of(ui.root(), study) for study, _ in files.values()))
+    run = ui.picker("run", _runs, "Run")
+    return (run,)
+
+
+@app.cell(hide_code=True)
+def choose_part(files, run):
+    _parts = [part for study, part in files.values() if name_of(ui.root(), study) == run.value]
+    part = ui.picker("part", _parts, "Molecules")
+    mo.hstack([run, part], justify="start", gap=2)
+    return (part,)
+
+
+@app.cell(hide_code=True)
+def results(cache, files, run):
+    try:
+        read = {
+            where: read_result(result_files(study)[where], run.value, where)
+            for study, where in files.values()
+            if name_of(ui.root(), study) == run.value
+        }
+        with mo.status.spinner("Scoring, with a thousand bootstrap draws", remove_on_exit=True):
+            scores = board(list(read.values()), cache)
+    except MilbenchError as error:
+        mo.stop(True, ui.problem(error))
+    return read, scores
+
+
+@app.cell(hide_code=True)
+def chosen(part, read):
+    result = read.get(part.value) or next(iter(read.values()))
+    found = behind(result)
+    return found, result
+
+
+@app.cell(hide_code=True)
+def url(part, run):
+    ui.remember(run=run.value, part=part.value)
+    return
+
+
+@app.cell(hide_code=True)
+def at_a_glance(scores):
+    _note = (
+        f"Intervals: {LEVEL:.0%}, bootstrap over molecules. Grey ticks: what chance gives. ʷ weighted by sample. "
+        "Out of fold: each molecule predicted by the model that did not see it; leaderboard: the final model, reported once."
+    )
+    _table = readable(scores.assign(series=scores["part"])).rename(columns={"run": "molecules of", "molecules": "n"})
+    mo.vstack(
+        [
+            mo.hstack(
+                [figures.score_intervals(scores.assign(series=scores["part"]), metric) for metric in ("ap", "auc")],
+                widths="equal",
+            ),
+            mo.Html(f'<p class="mb-dim">{_note}</p>'),
+            ui.frame(_table),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def curves(found, result):
+    mo.vstack(
+        [
+            mo.Html(ui.section(f"Behind the scores: {result.title}")),
+            mo.hstack(
+                [figures.pr_curves(found.cuts), figures.roc_curves(found.cuts), figures.calibration_curves(found.calibrations)],
+                widths="equal",
+            ),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def choose_endpoint(found):
+    _known = [name for name, table in found.cuts.items() if len(table)]
+    endpoint = ui.picker("endpoint", _known, "Endpoint")
+    return (endpoint,)
+
+
+@app.cell(hide_code=True)
+def choose_threshold(endpoint, found):
+    _best = best_threshold(found.cuts[endpoint.value])
+    _start = ui.share("threshold", round(_best, 3)) if ui.param("endpoint") == endpoint.value else round(_best, 3)
+    threshold = mo.ui.slider(0, 1, 0.001, value=_start, label="Threshold", show_value=True, debounce=True, full_width=True)
+    best = f"The largest F1 is at {_best:.3f}."
+    return best, threshold
+
+
+@app.cell(hide_code=True)
+def thresholds(best, endpoint, found, result, threshold):
+    _t = result.names.index(endpoint.value)
+    cells = confusion(result.y[:, _t], result.p[:, _t], threshold.value)
+    _called, _true = cells["tp"] + cells["fp"], cells["tp"] + cells["fn"]
+    _share = lambda a, b: "–" if not b else f"{a / b:.1%}"  # noqa: E731
+    _stats = [
+        mo.stat(f"{cells['tp']:,}", label="true positives", caption=f"of {_true:,} positives: {_share(cells['tp'], _true)}"),
+        mo.stat(f"{cells['fp']:,}", label="false positives", caption=f"precision {_share(cells['tp'], _called)}"),
+        mo.stat(f"{cells['fn']:,}", label="false negatives", caption="positives below the threshold"),
+        mo.stat(f"{cells['tn']:,}", label="true negatives", caption=f"{_called:,} molecules called positive"),
+    ]
+    mo.vstack(
+        [
+            mo.Html(ui.section("Where to cut")),
+            mo.hstack([endpoint, threshold, mo.Html(f'<span class="mb-dim">{best}</span>')], widths=[1, 2, 1], align="center"),
+            mo.hstack(_stats, widths="equal"),
+            mo.hstack(
+                [
+                    figures.score_distribution(found.histograms[endpoint.value], threshold.value),
+                    figures.threshold_curves(found.cuts[endpoint.value], threshold.value),
+                ],
+                widths="equal",
+            ),
+        ]
+    )
+    return (cells,)
+
+
+@app.cell(hide_code=True)
+def url_of_more(endpoint, other, threshold):
+    ui.remember(endpoint=endpoint.value, threshold=threshold.value, against=other.value if other.value != "nothing" else None)
+    return
+
+
+@app.cell(hide_code=True)
+def choose_other(files, part, run):
+    _this = f"{run.value}, {part.value}"
+    _others = [title for title, (_, where) in files.items() if title != _this and where == part.value]
+    other = ui.picker("against", ["nothing", *_others], "Compare with")
+    mo.vstack(
+        [
+            mo.Html(ui.section("Is another run better?")),
+            other
+            if _others
+            else mo.Html(
+                f'<p class="mb-dim">No other run has {part.value} predictions yet. {ui.go("Launch one", "hpo_launch")}</p>'
+            ),
+        ]
+    )
+    return (other,)
+
+
+@app.cell(hide_code=True)
+def comparison(cache, files, other, result):
+    pair = None
+    mo.stop(other.value not in files)
+    try:
+        _study, _part = files[other.value]
+        pair = read_result(result_files(_study)[_part], name_of(ui.root(), _study), _part)
+        with mo.status.spinner("Drawing the same molecules for both, a thousand times", remove_on_exit=True):
+            _c = compared(pair, result, cache)
+    except MilbenchError as error:
+        mo.stop(True, ui.problem(error))
+    _note = (
+        f"{_c.n:,} molecules, drawn alike for both runs. Hollow: the interval holds zero, so the runs are not distinguishable."
+    )
+    mo.vstack(
+        [
+            mo.hstack(
+                [figures.differences(_c.table, metric, (_c.a, _c.b), LEVEL) for metric in ("AP", "ROC-AUC")], widths="equal"
+            ),
+            mo.Html(f'<p class="mb-dim">{" ".join([_note, *_c.left_out])}</p>'),
+            ui.frame(verdicts(_c.table).rename(columns={"a": _c.a, "b": _c.b})),
+        ]
+    )
+    return (pair,)
+
+
+@app.cell(hide_code=True)
+def report(cache, other, read, result, files):
+    def _pairs():
+        if other.value not in files:
+            return []
+        study, where = files[other.value]
+        return [(read_result(result_files(study)[where], name_of(ui.root(), study), where), result)]
+
+    download = mo.download(
+        lambda: score_report(list(read.values()), _pairs(), cache).encode(),
+        filename=f"scores-{result.run.replace('/', '-')}.html",
+        mimetype="text/html",
+        label="Report as one HTML file",
+    )
+    mo.hstack(
+        [download, mo.Html('<span class="mb-dim">Works without network; to mail or keep.</span>')],
+        justify="start",
+        align="center",
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def said(cells, endpoint, scores, threshold):
+    ui.say(
+        *(f"{row.series}, {row.endpoint}: AP {row.ap:.3f}, ROC-AUC {row.auc:.3f}, n {row.n}" for row in scores.itertuples()),
+        f"{endpoint.value} at {threshold.value:.3f}: " + ", ".join(f"{name} {count}" for name, count in cells.items()),
+    )
+    return
+
+
+if __name__ == "__main__":
+    app.run()

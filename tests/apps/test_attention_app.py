@@ -1,0 +1,91 @@
+"""The attention app: its cells alone, and its main path in a browser."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import marimo as mo
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+from rdkit import Chem
+
+from apps import attention as app
+from milbench.data.attention import Attention, Looked, attention_files, hits_of, read_attention
+from milbench.data.store_view import StoreView
+from milbench.jobs import stop
+from workbench import STORE, STUDY, Workbench, cell, open_app
+
+
+@pytest.mark.app
+def test_the_cells_that_show_a_molecule_run_alone(demo_workspace: Path) -> None:
+    attention, view = opened(demo_workspace)
+    look, row = first(attention, view)
+    t, task = 0, mo.ui.dropdown(list(attention.names), value=attention.names[0])
+    _, names = app.attention_of_molecule.run(attention=attention, look=look, row=row)
+    _, chosen = app.conformer.run(heat=names["heat"], look=look, t=t)
+    assert chosen["chosen"] == int(look.attention[:, t].argmax())
+    shown, _ = app.in_space.run(attention=attention, look=look, t=t, task=task, chosen=chosen["chosen"])
+    assert f"{look.attention[:, t].max():.1%} of the attention" in shown.text
+    _, found = app.data_set.run(attention=attention, everyone=table(attention, view), task=task, view=view)
+    assert found["rates"]["positives"].sum() == len(hits_of(attention, view))
+
+
+def opened(root: Path) -> tuple[Attention, StoreView]:
+    """The attention over the leaderboard, and the store."""
+    return read_attention(attention_files(root / STUDY)["leaderboard"]), StoreView.open(root / STORE)
+
+
+def table(attention: Attention, view: StoreView) -> Any:
+    """Its molecules, for the first endpoint."""
+    return app.looks.molecule_table(attention, view, attention.names[0], 0.5)
+
+
+def first(attention: Attention, view: StoreView) -> tuple[Looked, Any]:
+    """Its first molecule."""
+    row = table(attention, view).iloc[0]
+    return app.looks.look_at(attention, view, row["ID"]), row
+
+
+@pytest.mark.app
+def test_a_molecule_is_found_seen_filtered_and_taken_along(shared_workbench: Workbench, page: Any, tmp_path: Path) -> None:
+    attention, view = opened(shared_workbench.root)
+    open_app(page, shared_workbench, "attention", run=STUDY)
+    expect(cell(page, "choose_molecule")).to_contain_text(f"of {len(attention.ids)} molecules")
+    cell(page, "in_space").locator("canvas").first.wait_for()
+    page.get_by_label("Label").select_option("positive")
+    positives = int((view.molecules.set_index("ID")[attention.names[0]][attention.ids] == 1).sum())
+    expect(cell(page, "choose_molecule")).to_contain_text(f"{positives} of {len(attention.ids)} molecules")
+    page.wait_for_function("location.search.includes('label=positive')")
+    molecule = re.search(r"molecule=([^&]+)", page.url)
+    assert molecule is not None
+    expect(cell(page, "attention_of_molecule")).to_contain_text(molecule[1])
+    page.reload()
+    expect(cell(page, "attention_of_molecule")).to_contain_text(molecule[1])
+    with page.expect_download() as downloading:
+        page.get_by_text("Conformers with attention (SDF)").click()
+    downloading.value.save_as(tmp_path / "found.sdf")
+    _, weight = attention.of(molecule[1])
+    records = list(Chem.SDMolSupplier(str(tmp_path / "found.sdf")))
+    written = [float(record.GetProp(f"attn_{attention.names[0]}")) for record in records]
+    np.testing.assert_allclose(written, weight[:, 0], atol=1e-6)
+
+
+@pytest.mark.app
+def test_conformers_are_taken_away_on_request(shared_workbench: Workbench, page: Any) -> None:
+    open_app(page, shared_workbench, "attention", run=STUDY)
+    page.get_by_role("button", name="Take conformers away").click()
+    expect(cell(page, "deletion")).to_contain_text("most attended first", timeout=120_000)
+
+
+@pytest.mark.app
+def test_attention_over_all_molecules_is_a_job(workbench: Workbench, page: Any) -> None:
+    open_app(page, workbench, "attention", run=STUDY)
+    page.get_by_role("button", name="Attention over all molecules").click()
+    try:
+        expect(cell(page, "all_molecules")).to_contain_text("It is there", timeout=180_000)
+    finally:
+        stop(workbench.root / "jobs" / "attention-demo-study")
+    page.reload()
+    page.get_by_label("Molecules", exact=True).select_option("all molecules")
+    expect(cell(page, "choose_molecule")).to_contain_text("of 60 molecules")
