@@ -1,12 +1,14 @@
 """A small real workspace, a real `milbench serve`, and what a page must not do; the fixtures are in `apps/conftest.py`."""
 
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,27 @@ def start_workbench(root: Path, log: Path, *options: str) -> Workbench:
     return Workbench(process, root, found.group(0), log)
 
 
+@contextmanager
+def chromium(profile: Path, width: int = 1280, height: int = 800, dark: bool = False) -> Iterator[Any]:
+    """Chromium with the profile in `profile`; its context closes with this one."""
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            headless=True,
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            env={**os.environ, "LANG": "C.UTF-8"},
+        )
+        context.set_default_timeout(60_000)
+        expect.set_options(timeout=30_000)
+        yield context
+        context.close()
+
+
 @dataclass
 class Complaints:
     """What a page did and must not do. `expected`: patterns of what a test provokes on purpose."""
@@ -140,6 +163,21 @@ def loaded(page: Any) -> None:
     """Wait for an app's first cell, and until the browser has fetched everything."""
     page.locator(".mb-head h1").wait_for()
     page.wait_for_load_state("networkidle")
+
+
+def quiet(page: Any, still_ms: int = 700, most_ms: int = 60_000) -> float:
+    """Wait until the page has not changed for `still_ms`; gives how many ms after now it changed last (0: not at all)."""
+    return page.evaluate(_QUIET, [still_ms, most_ms])
+
+
+_QUIET = """([still, most]) => new Promise(done => {
+  const start = performance.now(); let last = start;
+  const seen = new MutationObserver(() => { last = performance.now(); });
+  seen.observe(document.documentElement, {subtree: true, childList: true, characterData: true, attributes: true});
+  const look = () => performance.now() - last > still || performance.now() - start > most
+    ? (seen.disconnect(), done(last - start)) : setTimeout(look, 50);
+  look();
+})"""
 
 
 def cell(page: Any, name: str) -> Any:

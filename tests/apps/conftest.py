@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from workbench import CHROMIUM, FLAGS, Complaints, Workbench, make_workspace, start_workbench
+from workbench import Complaints, Workbench, chromium, make_workspace, start_workbench
 
 
 @pytest.fixture(scope="session")
@@ -55,21 +55,8 @@ def workbench(workspace: Path, tmp_path: Path, browser: Any) -> Iterator[Workben
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium with an empty profile, 1280 × 800."""
-    from playwright.sync_api import expect, sync_playwright
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            headless=True,
-            viewport={"width": 1280, "height": 800},
-            env={**os.environ, "LANG": "C.UTF-8"},
-        )
-        context.set_default_timeout(60_000)
-        expect.set_options(timeout=30_000)
+    with chromium(tmp_path_factory.mktemp("profile")) as context:
         yield context
-        context.close()
 
 
 @pytest.fixture
