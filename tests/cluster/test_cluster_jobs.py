@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 from slurm_node import SlurmNode, wait_until
 
 from milbench import jobs
 from milbench.cli import main
 from milbench.cluster import ClusterFlags
+from milbench.flags import flags_of
 from milbench.pipeline import MILPipelineOrchestrator
 from milbench.testing import SyntheticTables, make_tables
-from runs import arguments, config_for, finished, same_weights, weights
+from milbench.training.claims import WORKER
+from runs import BEST_PARAMS, arguments, config_for, finished, same_weights, trials_of, weights
 
 pytestmark = pytest.mark.cluster
 
@@ -68,6 +71,42 @@ def test_a_run_on_the_cluster_is_queued_stopped_and_resumed_and_ends_as_here(
     MILPipelineOrchestrator(here).run()
     assert finished(folder) == finished(here.study_dir)
     assert same_weights(weights(folder), weights(here.study_dir))
+
+
+def workers_of(folder: Path, *states: TrialState) -> set[str]:
+    """Who runs, or ran, trials in these states."""
+    if not (folder / "study.db").is_file():
+        return set()
+    return {trial.user_attrs[WORKER] for trial in trials_of(folder) if trial.state in states}
+
+
+@pytest.mark.timeout(600)
+def test_a_study_of_two_array_workers_one_cancelled_midway_and_requeued_ends_complete(
+    slurm: SlurmNode, tables: SyntheticTables, home: Path
+) -> None:
+    folder = home / "study"
+    config = config_for(tables, folder, trials=6, max_epochs=10, patience=10, workers=2, pruner_kind="none")
+    command = ["hpo", *(flag for flag in flags_of(config) if flag != "--run_hpo")]
+    assert main([*command, "--cluster", "slurm", "--partition", "main", "--time", "10"]) == 0
+    number = jobs.read_job(folder).ids[0]
+    assert "--array=0-1%2" in (folder / "job.sh").read_text()
+
+    def log() -> str:
+        return "\n".join(jobs.log_tail(folder))
+
+    wait_until(lambda: len(workers_of(folder, TrialState.RUNNING)) == 2, "two workers to be at work", log)
+    before = workers_of(folder, TrialState.RUNNING)
+    slurm.ask("scancel", f"{number}_1")
+    slurm.await_state(f"{number}_1", "CANCELLED")
+    assert jobs.state_of(folder).state == "running"  # the other one is at it
+    slurm.ask("scontrol", "requeue", f"{number}_1")
+    assert until_state(folder, "done", patience=400).done
+    states = [trial.state for trial in trials_of(folder)]
+    assert states.count(TrialState.COMPLETE) == 6
+    assert set(states) <= {TrialState.COMPLETE, TrialState.FAIL}  # nothing is left running; what was interrupted was run again
+    assert before <= workers_of(folder, TrialState.COMPLETE, TrialState.FAIL)
+    assert {slurm.state(f"{number}_{task}") for task in range(2)} == {"COMPLETED"}
+    assert (folder / BEST_PARAMS).is_file()
 
 
 @pytest.mark.timeout(900)
