@@ -336,3 +336,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequen
     )
     told = f'<caption class="mb-dim" style="text-align:left">{html.escape(caption)}</caption>' if caption else ""
     return f'<table class="mb-table">{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], **more: Any) -> str:
+    """A small table whose cells are plain text."""
+    return table(columns, [[html.escape(cell) for cell in row] for row in rows], **more)

@@ -64,30 +64,36 @@ def composition(summary: pd.DataFrame, batch_size: int) -> go.Figure:
 
     summary: `BatchComposition.summary`.
     """
+    table = summary.iloc[::-1]
     colours = task_colours(summary["endpoint"].tolist())
     plain = go.Bar(
-        x=summary["endpoint"],
-        y=summary["shuffled"],
+        y=table["endpoint"],
+        x=table["shuffled"],
+        orientation="h",
         name="plain shuffling",
         marker={"color": INK, "opacity": 0.45},
-        hovertemplate="%{x}: %{y:.2f} positives a batch by plain shuffling<extra></extra>",
+        hovertemplate="%{y}: %{x:.2f} positives a batch by plain shuffling<extra></extra>",
     )
     composed = go.Bar(
-        x=summary["endpoint"],
-        y=summary["mean"],
+        y=table["endpoint"],
+        x=table["mean"],
+        orientation="h",
         name="as composed",
-        marker={"color": list(colours.values())},
-        error_y={
+        marker={"color": [colours[name] for name in table["endpoint"]]},
+        error_x={
             "type": "data",
-            "array": summary["most"] - summary["mean"],
-            "arrayminus": summary["mean"] - summary["least"],
+            "array": table["most"] - table["mean"],
+            "arrayminus": table["mean"] - table["least"],
             "thickness": 1.5,
+            "color": INK,
         },
-        customdata=np.column_stack([summary["least"], summary["most"], summary["repeats"]]),
-        hovertemplate="%{x}: %{y:.1f} positives a batch (%{customdata[0]:d} to %{customdata[1]:d})<br>"
+        customdata=np.column_stack([table["least"], table["most"], table["repeats"]]),
+        hovertemplate="%{y}: %{x:.1f} positives a batch (%{customdata[0]:d} to %{customdata[1]:d})<br>"
         "each drawn %{customdata[2]:.1f} times an epoch<extra></extra>",
     )
-    return figure([plain, composed], y=f"Positives in a batch of {batch_size}", height=340)
+    fig = figure([plain, composed], x=f"Positives in a batch of {batch_size} (grey: plain shuffling)", height=340)
+    fig.update_layout(showlegend=False, bargap=0.35)
+    return fig
 
 
 def batches(preview: pd.DataFrame, tasks: Sequence[str], most: int = 200) -> go.Figure:
@@ -107,4 +113,5 @@ def batches(preview: pd.DataFrame, tasks: Sequence[str], most: int = 200) -> go.
     ]
     fig = figure(traces, x="Batch of the first epoch", y="Positives", height=340)
     fig.update_yaxes(rangemode="tozero")
+    fig.update_xaxes(tickformat="d", nticks=min(len(first), 12))
     return fig

@@ -1,6 +1,7 @@
 """Which parameters mattered, for the score or for one endpoint, and how much of that could be chance."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,13 @@ TOP = 5
 """Trials that count as the good ones, at least; else a tenth of all."""
 
 
+@lru_cache(maxsize=32)
 def importance(view: StudyView, target: str = "value", *, shuffles: int = 40) -> pd.DataFrame:
     """How much each searched parameter decided whether a trial is among the best by `target`, a column of view.trials.
 
     PED-ANOVA (Watanabe et al. 2023). parameter, importance (they sum to 1), chance: the 95th percentile of the importance
     when the targets are shuffled, on the same scale: below it a parameter cannot be told from luck. Best first; empty with
-    fewer than LEAST complete trials.
+    fewer than LEAST complete trials. Computed once for a view.
     """
     known = view.complete.dropna(subset=[target]).sort_values("number")
     if len(known) < LEAST:

@@ -9,6 +9,7 @@ from milbench.data.manifest import store_tasks
 from milbench.errors import DataError, StudyError
 from milbench.files import make_folder, read_json, write_json
 from milbench.flags import assigned, flags_of, from_record
+from milbench.jobs import Job, submit
 from milbench.review.study import StudyView
 from milbench.run_config import PipelineConfig
 from milbench.tasks import TaskSet, load_tasks
@@ -37,6 +38,11 @@ class Promotion:
             raise StudyError(self.folder, "holds another run", do="choose another name")
         make_folder(self.folder)
         write_json(path, self.params)
+
+    def start(self) -> Job:
+        """Write the parameters and start the training as a job; started again, it goes on."""
+        self.prepare()
+        return submit(self.command, self.folder)
 
 
 def promotion(view: StudyView, trial: int, folder: Path) -> Promotion:

@@ -86,6 +86,14 @@ def read_study(folder: Path) -> StudyView:
         return known[1]
 
 
+def begun(folder: Path) -> StudyView | None:
+    """The study of a run that may not have come so far yet; None before there is one to read."""
+    try:
+        return read_study(folder)
+    except StudyError:
+        return None
+
+
 _views: dict[Path, tuple[object, StudyView]] = {}
 _lock = threading.Lock()
 
@@ -118,6 +126,14 @@ def _curves(reported: pd.DataFrame, logged: pd.DataFrame) -> pd.DataFrame:
     """What the study was told and what metrics.jsonl says, joined."""
     keys = ["trial", "fold", "epoch"]
     return reported.merge(logged, on=keys, how="outer").sort_values(keys, ignore_index=True)
+
+
+def shown_trials(view: StudyView) -> pd.DataFrame:
+    """The trials as people read them, best first: trial, state, score, macro AP, AP of each endpoint, folds, seconds."""
+    names = {"number": "trial", "state": "state", "value": "score", "macro_ap": "macro AP"}
+    names |= {f"ap_{name}": name for name in view.tasks} | {"folds": "folds", "seconds": "seconds"}
+    shown = pd.DataFrame({new: view.trials[old] for old, new in names.items()}).round(3).round({"seconds": 0})
+    return shown.sort_values(["score", "trial"], ascending=[False, True], ignore_index=True)
 
 
 def pruning_points(view: StudyView) -> pd.DataFrame:

@@ -88,9 +88,11 @@ def test_a_batch_as_composed_stands_beside_plain_shuffling() -> None:
         {"endpoint": TASKS, "mean": [4.0, 2.0], "least": [3, 1], "most": [6, 2], "shuffled": [1.0, 0.1], "repeats": [1.5, 8.0]}
     )
     plain, composed = composition(summary, 64).data
-    assert (list(plain.y), list(composed.y)) == ([1.0, 0.1], [4.0, 2.0])
-    assert list(composed.error_y.array) == [2.0, 0.0]
-    assert list(composed.error_y.arrayminus) == [1.0, 1.0]
+    assert list(composed.y) == ["b", "a"]
+    assert (list(plain.x), list(composed.x)) == ([0.1, 1.0], [2.0, 4.0])
+    assert list(composed.error_x.array) == [0.0, 2.0]
+    assert list(composed.error_x.arrayminus) == [1.0, 1.0]
+    assert list(composed.marker.color) == [task_colours(TASKS)["b"], task_colours(TASKS)["a"]]
 
 
 def test_batches_are_drawn_for_the_first_epoch_alone() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from studies import make_study
+from reviewed import make_study
 
 from milbench.review.study import StudyView, read_study
 

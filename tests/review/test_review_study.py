@@ -12,12 +12,12 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
-from studies import TRIALS
+from reviewed import TRIALS
 
 from milbench.errors import DataError, StudyError
 from milbench.files import append_json
 from milbench.review.epochs import epochs_of, epochs_table, final_epochs
-from milbench.review.study import StudyView, pruning_points, read_study
+from milbench.review.study import StudyView, pruning_points, read_study, shown_trials
 from milbench.tasks import EUOS25
 from milbench.trial_tables import rows
 from runs import trials_of
@@ -73,6 +73,14 @@ def test_pruning_points_are_the_last_reports_of_pruned_trials(view: StudyView, s
         (t.number, t.last_step) for t in pruned
     ]
     assert stops["score"].tolist() == [t.intermediate_values[t.last_step] for t in pruned]
+
+
+def test_the_trials_are_shown_best_first_and_pruned_ones_last(view: StudyView) -> None:
+    shown = shown_trials(view)
+    n = len(view.complete)
+    assert shown["trial"].tolist()[:n] == view.complete["number"].tolist()
+    assert set(shown["state"][n:]) == {"pruned"}
+    assert shown.columns.tolist() == ["trial", "state", "score", "macro AP", *EUOS25.names, "folds", "seconds"]
 
 
 def test_a_study_is_read_without_torch_and_without_touching_its_files(study_dir: Path) -> None:

@@ -1,0 +1,250 @@
+# /// script
+# [tool.marimo.display]
+# theme = "system"
+# ///
+
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="full", app_title="milbench · study")
+
+with app.setup(hide_code=True):
+    import marimo as mo
+
+    from milbench import ui
+    from milbench.configs import parameters
+    from milbench.errors import MilbenchError
+    from milbench.figures import compared_curves, fold_task_heatmap, importance_bars, slices, study_aps
+    from milbench.palette import INK, task_colours
+    from milbench.review.compare import compare
+    from milbench.review.importance import LEAST, importance
+    from milbench.review.notes import STUDY, read_notes, write_note
+    from milbench.review.promote import promotion
+    from milbench.review.study import pruning_points, read_study, shown_trials
+    from milbench.review.words import counts_line, parameter_rows, score_rows, spread_rows
+    from milbench.trial_tables import rows
+    from milbench.workspace import METRICS, STUDY_FILE, dashboard_url, study_folders
+
+
+@app.cell(hide_code=True)
+def header():
+    tick = ui.ticker("5s")
+    ui.header("study_review", tick)
+    return (tick,)
+
+
+@app.cell(hide_code=True)
+def choose():
+    _found = [ui.below(folder) for folder in study_folders(ui.root())]
+    mo.stop(not _found, ui.empty("No study yet.", "A study shows here as soon as it runs.", "hpo_launch", "Launch one"))
+    study = ui.picker("study", _found, "Study")
+    seen, see = mo.state("")
+    return see, seen, study
+
+
+@app.cell(hide_code=True)
+def news(see, seen, study, tick):
+    tick.value
+    folder = ui.root() / study.value
+    ui.notice(seen, see, folder / STUDY_FILE, folder / METRICS)
+    return (folder,)
+
+
+@app.cell(hide_code=True)
+def view(folder, seen):
+    seen()
+    try:
+        found, _wrong = read_study(folder), None
+    except MilbenchError as error:
+        found, _wrong = None, ui.problem(error)
+    mo.stop(found is None, _wrong)
+    mo.stop(found.trials.empty, ui.empty("No trial yet.", "The study has just begun.", "hpo_launch", study=ui.below(folder)))
+    return (found,)
+
+
+@app.cell(hide_code=True)
+def glance(folder, found, study):
+    _job = ui.job_state(folder)
+    _watch, _scores = (
+        ui.go("Watch, stop, go on", "hpo_launch", study=study.value),
+        ui.go("Scores", "scoreboard", run=study.value),
+    )
+    _state = [] if _job is None else [mo.Html(ui.progress(_job))]
+    _head = [study, *_state, mo.Html(f"{_watch} &nbsp;·&nbsp; {_scores}")]
+    mo.vstack(
+        [
+            mo.hstack(_head, justify="start", align="center", gap=1.5, wrap=True),
+            mo.md(f"**{counts_line(found)}.**"),
+            *([] if found.best is None else [study_aps(found.frozen, found.tasks)]),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def trial_table(found):
+    _shown = shown_trials(found)
+    _asked = [int(text) for text in ui.param("trials").split(",") if text.isdigit()] or [found.best or 0]
+    picked = mo.ui.table(
+        _shown,
+        selection="multi",
+        initial_selection=[place for place, trial in enumerate(_shown["trial"]) if trial in _asked],
+        page_size=8,
+        show_column_summaries=False,
+        show_data_types=False,
+        label="Tick the trials to look at",
+    )
+    picked
+    return (picked,)
+
+
+@app.cell(hide_code=True)
+def selection(found, picked):
+    trials = [int(value) for value in picked.value["trial"]] or [found.best or 0]
+    ui.remember(trials=",".join(map(str, trials)))
+    return (trials,)
+
+
+@app.cell(hide_code=True)
+def parts():
+    tabs = ("Folds and curves", "Parameters", "Two trials", "Optuna", "Notes", "Final model")
+    tab = mo.ui.radio(tabs, value=ui.param("tab") if ui.param("tab") in tabs else tabs[0], inline=True, label="Look at")
+    tab
+    return tab, tabs
+
+
+@app.cell(hide_code=True)
+def tab_in_url(tab):
+    ui.remember(tab=tab.value)
+    return
+
+
+@app.cell(hide_code=True)
+def fold_controls(found, tab, tabs):
+    mo.stop(tab.value != tabs[0])
+    _columns = {"score": "score", "macro AP": "val_macro_ap", "training loss": "train_loss"}
+    curve = ui.picker("curve", _columns | {name: f"ap_{name}" for name in found.tasks}, "Curve")
+    metric = ui.picker("metric", {"AP": "ap", "ROC-AUC": "auc"}, "Heat map")
+    mo.hstack([curve, metric], justify="start", gap=1.5)
+    return curve, metric
+
+
+@app.cell(hide_code=True)
+def folds(curve, found, metric, trials):
+    ui.remember(curve=curve.selected_key, metric=metric.selected_key)
+    _lines = compared_curves(found.curves, pruning_points(found), trials, curve.value, found.n_folds)
+    _maps = []
+    for _trial in trials[:4]:
+        _map = fold_task_heatmap(rows(found.folds, trial=_trial), found.tasks, metric.value)
+        _table = mo.Html(ui.plain_table(["Endpoint", "Mean ± sd of the folds"], spread_rows(found, _trial, metric.value)))
+        _maps += [mo.md(f"**Trial {_trial}**"), mo.hstack([_map, _table], widths=[2.2, 1], align="center")]
+    mo.vstack([_lines, *_maps])
+    return
+
+
+@app.cell(hide_code=True)
+def parameter_controls(found, tab, tabs):
+    mo.stop(tab.value != tabs[1])
+    target = ui.picker("target", {"score": "value"} | {name: f"ap_{name}" for name in found.tasks}, "Important for")
+    parameter = ui.picker("parameter", sorted(found.params.columns), "Slice")
+    mo.hstack([target, parameter], justify="start", gap=1.5)
+    return parameter, target
+
+
+@app.cell(hide_code=True)
+def slice_figures(found, parameter):
+    ui.remember(parameter=parameter.value)
+    _points = found.complete.merge(found.params, left_on="number", right_index=True)
+    _known = parameters().get(parameter.value)
+    slices(_points, parameter.value, found.tasks, log=_known is not None and _known.log)
+    return
+
+
+@app.cell(hide_code=True)
+def what_mattered(found, target):
+    ui.remember(target=target.selected_key)
+    _table = importance(found, target.value)
+    mo.stop(_table.empty, mo.md(f"{len(found.complete)} complete trials; importance needs {LEAST}."))
+    _words = "PED-ANOVA of the complete trials. A pale bar does not pass its grey mark: chance gives as much in one of twenty."
+    _colour = {f"ap_{name}": colour for name, colour in task_colours(found.tasks).items()}.get(target.value, INK)
+    mo.vstack([mo.md(_words), importance_bars(_table, _colour)])
+    return
+
+
+@app.cell(hide_code=True)
+def two_trials(found, tab, tabs, trials):
+    mo.stop(tab.value != tabs[2])
+    mo.stop(len(trials) != 2, ui.empty("Tick two trials above.", "They are shown side by side, with what differs."))
+    _both = compare(found, *trials)
+    _a, _b = (f"trial {number}" for number in trials)
+    _differ = parameter_rows(_both)
+    _better = f"Folds where {_b} is better"
+    _scores = ui.plain_table(["AP, mean ± sd", _a, _b, "Difference fold by fold", _better], score_rows(_both))
+    mo.vstack(
+        [mo.Html(_scores), mo.Html(ui.plain_table([f"{len(_differ)} parameters differ", _a, _b, "Meaning"], _differ))], gap=1.5
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def optuna(folder, tab, tabs, trials):
+    mo.stop(tab.value != tabs[3])
+    _link = f'<a href="{dashboard_url(ui.root(), folder)}" target="_blank">Open in a tab of its own</a>'
+    _style = "width:100%;height:46rem;border:1px solid #8885"
+    _where = dashboard_url(ui.root(), folder, trials[0])
+    mo.Html(f'{_link}<iframe title="optuna-dashboard" src="{_where}" style="{_style}"></iframe>')
+    return
+
+
+@app.cell(hide_code=True)
+def note_controls(folder, tab, tabs, trials):
+    mo.stop(tab.value != tabs[4])
+    about = mo.ui.dropdown({"the study": STUDY} | {f"trial {n}": str(n) for n in trials}, value="the study", label="A note on")
+    note = mo.ui.text_area(label="Note", rows=4, full_width=True)
+    keep = mo.ui.run_button(label="Keep the note")
+    mo.vstack([about, note, keep])
+    return about, keep, note
+
+
+@app.cell(hide_code=True)
+def notes(about, folder, keep, note):
+    if keep.value:
+        write_note(folder, about.value, note.value)
+    _cells = [[name if name == STUDY else f"trial {name}", text] for name, text in read_notes(folder).items()]
+    mo.Html(ui.plain_table(["About", "Note"], _cells)) if _cells else mo.md("No note yet. An empty note drops what was there.")
+    return
+
+
+@app.cell(hide_code=True)
+def promote_controls(found, study, tab, tabs, trials):
+    mo.stop(tab.value != tabs[5])
+    final_name = mo.ui.text(value=f"finals/{study.value.replace('/', '-')}-trial{trials[0]}", label="Folder", full_width=True)
+    promote = mo.ui.run_button(label=f"Train trial {trials[0]} as a final model", kind="success")
+    mo.vstack([final_name, promote])
+    return final_name, promote
+
+
+@app.cell(hide_code=True)
+def promoted(final_name, found, promote, seen, tick, trials):
+    tick.value
+    seen()
+    _target, _said = ui.root() / final_name.value, None
+    if promote.value:
+        _said = ui.attempt(lambda: promotion(found, trials[0], _target).start())
+    _job = ui.job_state(_target)
+    _link = mo.Html(ui.go("Its scores", "scoreboard", run=final_name.value))
+    _shown = [] if _job is None else [mo.Html(ui.progress(_job)), ui.log_box(_target), _link]
+    mo.vstack([*([] if _said is None else [_said]), *_shown])
+    return
+
+
+@app.cell(hide_code=True)
+def said(found):
+    _best = found.complete.head(5).to_dict("records")
+    _lines = (f"trial {row['number']}: score {row['value']:.4f}, macro AP {row['macro_ap']:.4f}" for row in _best)
+    ui.say(counts_line(found), *_lines)
+    return
+
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,78 @@
+"""A study to be as controls: its budget, and a range slider or a choice for every searched parameter."""
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import marimo as mo
+
+from milbench import ui
+from milbench.launch import GROUPS, LaunchPlan, chosen_in, searched, steps_of
+from milbench.machine import gpus
+from milbench.params import Param
+from milbench.tasks import TaskSet
+
+NUMBERS = {
+    "trials": ("Trials", 1, 100_000, 1),
+    "workers": ("Workers", 1, 64, 1),
+    "folds": ("Folds", 2, 20, 1),
+    "max_epochs": ("Epochs, at most", 1, 10_000, 1),
+    "patience": ("Patience, epochs", 1, 10_000, 1),
+    "min_w": ("Weight of the worst AP", 0.1, 0.6, 0.05),
+}
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def budget_controls() -> Any:
+    """What a study may cost and how it runs, by flag, as the URL has it; else the command's defaults."""
+    numbers = {flag: _number(flag, *spec) for flag, spec in NUMBERS.items()}
+    devices = ["auto", "cpu", *(["gpu"] if gpus() else [])]
+    choices = {"nn_accelerator": ("Device", devices), "precision": ("Precision", PRECISIONS)}
+    return mo.ui.dictionary(numbers | {flag: ui.picker(flag, names, label) for flag, (label, names) in choices.items()})
+
+
+def _number(flag: str, label: str, least: float, most: float, step: float) -> Any:
+    default = getattr(LaunchPlan, flag)
+    try:
+        value = type(default)(ui.param(flag, str(default)))
+    except ValueError:
+        value = default
+    return mo.ui.number(least, most, step, value=min(max(value, least), most), label=label)
+
+
+def search_controls(tasks: TaskSet, texts: Mapping[str, str]) -> Any:
+    """A control for every searched parameter, as `texts` (NAME to its value or range) have it."""
+    return mo.ui.dictionary({param.name: _control(param, texts) for group in searched(tasks).values() for param in group})
+
+
+def _control(param: Param, texts: Mapping[str, str]) -> Any:
+    value = chosen_in(param, texts)
+    if param.choices:
+        options = {str(choice): choice for choice in param.choices}
+        return mo.ui.multiselect(options=options, value=[str(choice) for choice in value], label=param.name)
+    return mo.ui.range_slider(steps=steps_of(param), value=value, show_value=True, label=param.name, full_width=True)
+
+
+def search_layout(controls: Any, tasks: TaskSet, changed: Mapping[str, str]) -> mo.Html:
+    """The controls in an accordion, a table a group; `changed` parameters are marked with what they became."""
+    return mo.accordion(
+        {
+            f"{GROUPS[group]} ({len(params)}{_changes(params, changed)})": mo.vstack(
+                [_row(param, controls[param.name], changed) for param in params], gap=0.1
+            )
+            for group, params in searched(tasks).items()
+            if params
+        },
+        multiple=True,
+    )
+
+
+def _changes(params: list[Param], changed: Mapping[str, str]) -> str:
+    count = sum(param.name in changed for param in params)
+    return f", {count} changed" if count else ""
+
+
+def _row(param: Param, control: Any, changed: Mapping[str, str]) -> mo.Html:
+    said = f"<b>{html.escape(changed[param.name])}</b>" if param.name in changed else html.escape(param.range_text)
+    words = f'<span class="mb-dim">{html.escape(param.help)}</span><br>{said}'
+    return mo.hstack([control, mo.Html(words)], widths=[1.1, 1], align="center", gap=1.5)
