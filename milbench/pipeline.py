@@ -27,7 +27,7 @@ from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_le
 from milbench.runlog import RunFolder
 from milbench.storage_url import shown
 from milbench.tasks import TaskSet, load_tasks
-from milbench.training.final import MILFinalData, MILFinalTrainer
+from milbench.training.final import MEMBERS, MILFinalData, MILFinalTrainer
 from milbench.training.fold import Epoch
 from milbench.training.storage import open_storage
 
@@ -88,7 +88,8 @@ class PipelineEnvironmentFactory:
             open_storage(config.study_dir, config.storage)
         if final.attn_out is not None:
             make_folder(final.attn_out.parent)
-        for folder in (config.study_dir, config.study_dir / FINAL_FOLDER):
+        final_folder = config.study_dir / FINAL_FOLDER
+        for folder in (config.study_dir, final_folder, final_folder / MEMBERS):
             for orphan in sweep_orphans(folder):
                 log.info("removed %s, left by an interrupted run", orphan)
         return PipelineEnvironment(config, RunFolder(config.study_dir), tasks, run)

@@ -135,7 +135,8 @@ class MILFinalTrainer:
         if self.final.ensemble == 1:
             shutil.rmtree(self.folder / MEMBERS, ignore_errors=True)
         else:
-            (self.folder / CHECKPOINT).unlink(missing_ok=True)
+            for path in (self.folder / CHECKPOINT, self._training(self.folder / CHECKPOINT)):
+                remove(path)
 
     def _member(self, member: int, path: Path, hook: MemberHook | None) -> None:
         """Train a member, unless it is there already."""
@@ -148,7 +149,7 @@ class MILFinalTrainer:
         config = dataclasses.replace(self.config, runtime=dataclasses.replace(self.config.runtime, seed=own))
         fold = self.data.fold(self.final.monitor, member)
         watch = None if hook is None else lambda epoch: hook(member, epoch)
-        training = path.with_suffix(".training")
+        training = self._training(path)
         result = self._train(fold, config, watch, training)
         info = {
             "params": self.config.to_params(self.data.tasks),
@@ -164,6 +165,11 @@ class MILFinalTrainer:
         }
         save_checkpoint(path, result.model, fold, self.data.tasks, info)
         remove(training)
+
+    @staticmethod
+    def _training(path: Path) -> Path:
+        """Where a member that is being trained is kept."""
+        return path.with_suffix(".training")
 
     def _train(self, fold: FoldData, config: HPOConfig, watch: EpochHook | None, training: Path) -> FoldResult:
         """Train, going on with what an interrupted run left in the file `training`; that of other inputs is forgotten."""
