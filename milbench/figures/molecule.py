@@ -25,7 +25,7 @@ ELEMENTS = {
 """The chemist's colours, none too light for a white ground or too dark for a black one; other elements are grey."""
 
 
-_CAMERA = {"eye": {"x": 0.0, "y": 0.0, "z": 1.9}, "up": {"x": 0, "y": 1, "z": 0}, "projection": {"type": "orthographic"}}
+_CAMERA = {"eye": {"x": 0.0, "y": 0.0, "z": 2.5}, "up": {"x": 0, "y": 1, "z": 0}, "projection": {"type": "orthographic"}}
 
 
 def conformers_3d(
@@ -42,13 +42,14 @@ def conformers_3d(
         traces.append(_bonds(bones, positions[i], label, alpha, several))
         traces.append(_atoms(bones, positions[i], label, alpha, several))
     fig = figure(traces, height=height)
-    axis = {"visible": False, "showspikes": False}
+    reach = 1.08 * float(np.abs(positions).max(initial=1.0))  # one cube, else a flat molecule is stretched out of sight
+    axis = {"visible": False, "showspikes": False, "range": [-reach, reach]}
     fig.update_layout(
         scene={
             "xaxis": axis,
             "yaxis": axis,
             "zaxis": axis,
-            "aspectmode": "data",
+            "aspectratio": {"x": 2.2, "y": 2.2, "z": 2.2},
             "bgcolor": "rgba(0,0,0,0)",
             "camera": _CAMERA,
         },
