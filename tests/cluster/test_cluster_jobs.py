@@ -74,8 +74,8 @@ def test_a_run_on_the_cluster_is_queued_stopped_and_resumed_and_ends_as_here(
 
 
 def workers_of(folder: Path, *states: TrialState) -> set[str]:
-    """Who runs, or ran, trials in these states."""
-    if not (folder / "study.db").is_file():
+    """Who runs, or ran, trials in these states. Before the first epoch nobody: a study that is being made is left alone."""
+    if not (folder / "metrics.jsonl").is_file():
         return set()
     return {trial.user_attrs[WORKER] for trial in trials_of(folder) if trial.state in states}
 
@@ -85,7 +85,7 @@ def test_a_study_of_two_array_workers_one_cancelled_midway_and_requeued_ends_com
     slurm: SlurmNode, tables: SyntheticTables, home: Path
 ) -> None:
     folder = home / "study"
-    config = config_for(tables, folder, trials=6, max_epochs=10, patience=10, workers=2, pruner_kind="none")
+    config = config_for(tables, folder, trials=8, max_epochs=10, patience=10, workers=2, pruner_kind="none")
     command = ["hpo", *(flag for flag in flags_of(config) if flag != "--run_hpo")]
     assert main([*command, "--cluster", "slurm", "--partition", "main", "--time", "10"]) == 0
     number = jobs.read_job(folder).ids[0]
@@ -102,7 +102,7 @@ def test_a_study_of_two_array_workers_one_cancelled_midway_and_requeued_ends_com
     slurm.ask("scontrol", "requeue", f"{number}_1")
     assert until_state(folder, "done", patience=400).done
     states = [trial.state for trial in trials_of(folder)]
-    assert states.count(TrialState.COMPLETE) == 6
+    assert states.count(TrialState.COMPLETE) == 8
     assert set(states) <= {TrialState.COMPLETE, TrialState.FAIL}  # nothing is left running; what was interrupted was run again
     assert before <= workers_of(folder, TrialState.COMPLETE, TrialState.FAIL)
     assert {slurm.state(f"{number}_{task}") for task in range(2)} == {"COMPLETED"}
