@@ -160,6 +160,20 @@ def from_url(text: str) -> dict[str, str]:
     return {name: value for name, equals, value in pairs if equals and name}
 
 
+def beyond(tasks: TaskSet, texts: Mapping[str, str]) -> dict[str, str]:
+    """Those of `texts` that no control can show: of parameters that are not searched, or outside of their range."""
+    known = {param.name: param for group in searched(tasks).values() for param in group}
+    return {name: value for name, value in texts.items() if name not in known or not _shows(known[name], value)}
+
+
+def _shows(param: Param, value: str) -> bool:
+    setting = setting_of(param, chosen_in(param, {param.name: value}))
+    if setting is None:
+        return False
+    shown = setting[1].partition("=")[2]
+    return [param.parsed(end) for end in re.split("[:,]", shown)] == [param.parsed(end) for end in re.split("[:,]", value)]
+
+
 @dataclass(frozen=True, eq=False)
 class BatchPreview:
     """What the first fold's batches will hold: a row an endpoint, a row a batch, and the sizes behind them."""

@@ -13,6 +13,7 @@ from milbench.data.store import save_store
 from milbench.errors import ConfigError, StudyError
 from milbench.launch import (
     LaunchPlan,
+    beyond,
     chosen_in,
     free_name,
     new_study_folder,
@@ -92,6 +93,13 @@ def test_a_control_finds_itself_again_from_the_url() -> None:
         assert chosen_in(KNOWN["lr"], {name: value}) == ends
     assert chosen_in(KNOWN["batch_size"], {"batch_size": "128,512"}) == [128, 512]
     assert chosen_in(KNOWN["lr"], {"lr": "nonsense"}) == [8e-5, 8e-4]
+
+
+def test_what_no_control_can_show_is_kept_as_text() -> None:
+    steps = steps_of(KNOWN["lr"])
+    shown = {"lr": f"{steps[3]}:{steps[9]}", "mol_layers": "3", "activation": "GELU"}
+    hidden = {"batch_size": "32", "gamma_t0": "9", "topk_n": "3", "weight_decay": "1e-9:1e-4", "attn_heads": "4,8"}
+    assert beyond(EUOS25, shown | hidden) == hidden
 
 
 def test_a_slider_stops_at_both_ends_of_the_range() -> None:
