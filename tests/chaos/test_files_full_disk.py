@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from optuna.trial import TrialState
 
 from builders import make_bags
 from milbench.cli import main
@@ -64,56 +65,53 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(WRITERS))
-def test_every_writer_says_so_in_one_line_and_leaves_what_was_there(small_disk: Path, name: str) -> None:
-    path = small_disk / name
-    if name != "a.store":
-        path.write_text('{"old": 1}\n')
-    before = {file: file.read_bytes() for file in small_disk.iterdir()}
-    with pytest.raises(DiskError, match=rf"{name}: cannot be written \(No space left on device\); free some space") as caught:
-        WRITERS[name](path)
-    assert "\n" not in str(caught.value)
-    assert {file: file.read_bytes() for file in small_disk.iterdir()} == before
+def test_every_writer_says_so_in_one_line_and_leaves_what_was_there(small_disk: Path, reliability: Figure) -> None:
+    for name, write in WRITERS.items():
+        path = small_disk / name
+        if name != "a.store":
+            path.write_text('{"old": 1}\n')
+        before = {file: file.read_bytes() for file in small_disk.iterdir()}
+        said = rf"{name}: cannot be written \(No space left on device\); free some space"
+        with pytest.raises(DiskError, match=said) as caught:
+            write(path)
+        assert "\n" not in str(caught.value)
+        assert {file: file.read_bytes() for file in small_disk.iterdir()} == before
+    figure = f"{len(WRITERS)} kinds of files: 1 line each, 0 half-written, 0 older ones lost"
+    reliability("a file that the disk has no space for is one line and leaves what was there", figure)
 
 
-@pytest.mark.parametrize("moment", [2, 9, 14])
-def test_a_study_whose_disk_is_full_stops_with_one_line_and_goes_on_when_there_is_space(
-    small_disk: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    moment: int,
-    reliability: Figure,
-) -> None:
-    tables = make_tables(tmp_path / "tables", 90)
-    whole, study = config_for(tables, tmp_path / "whole"), config_for(tables, small_disk / "study")
-    assert main(arguments(whole)) == 0
+def full_at(patch: pytest.MonkeyPatch, disk: Path, moment: int) -> None:
+    """The disk is full when this many epochs have been told."""
     epochs, honest = iter(range(10**6)), RunFolder.metric
 
     def metric(self: RunFolder, **values: Any) -> None:
         if next(epochs) == moment:
-            fill(small_disk)
+            fill(disk)
         honest(self, **values)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "metric", metric)
+    patch.setattr(RunFolder, "metric", metric)
+
+
+def test_a_study_whose_disk_is_full_stops_with_one_line_and_goes_on_when_there_is_space(
+    small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], reliability: Figure
+) -> None:
+    tables, moments = make_tables(tmp_path / "tables", 90), (2, 9, 14)
+    assert main(arguments(config_for(tables, tmp_path / "whole"))) == 0
+    for moment in moments:
+        args = arguments(config_for(tables, small_disk / str(moment)))
         capsys.readouterr()
-        assert main(arguments(study)) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("milbench:")]
-    assert len(said) == 1
-    assert "No space left" in said[0] or "disk is full" in said[0] or "disk I/O error" in said[0]
-    assert not [path for path in small_disk.rglob(".*") if path.name != ".nfs"]
-    (small_disk / "ballast").unlink()
-    assert main(arguments(study)) == 0
-    assert finished(small_disk / "study") == finished(tmp_path / "whole")
-    assert len([trial for trial in trials_of(small_disk / "study") if trial.state.name == "RUNNING"]) == 0
-    oof = [
-        pd.read_parquet(folder / "oof.parquet").drop(columns="trial") for folder in (small_disk / "study", tmp_path / "whole")
-    ]
-    pd.testing.assert_frame_equal(*oof, check_exact=True)
-    if moment == 14:
-        reliability(
-            "a full disk is one line, and the study goes on once there is space",
-            f"{len(WRITERS)} kinds of files and a study stopped in 3 places on a 4 MB disk: 1 line each, 0 files half-written, "
-            "scores and out-of-fold predictions as without",
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            full_at(patch, small_disk, moment)
+            assert main(args) == 2
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("milbench:")]
+        assert len(said) == 1
+        assert any(why in said[0] for why in ("No space left", "disk is full", "disk I/O error"))
+        assert not list(small_disk.rglob(".*"))
+        (small_disk / "ballast").unlink()
+        assert main(args) == 0
+        assert finished(small_disk / str(moment)) == finished(tmp_path / "whole")
+        assert all(trial.state != TrialState.RUNNING for trial in trials_of(small_disk / str(moment)))
+        here, there = (pd.read_parquet(path / "oof.parquet") for path in (small_disk / str(moment), tmp_path / "whole"))
+        pd.testing.assert_frame_equal(here.drop(columns="trial"), there.drop(columns="trial"), check_exact=True)
+    figure = f"stopped in {len(moments)} places: 1 line, status 2; then scores and out-of-fold predictions as without"
+    reliability("a study whose disk is full goes on once there is space", figure)

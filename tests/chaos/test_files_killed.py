@@ -52,7 +52,7 @@ def test_no_kill_leaves_a_file_that_cannot_be_read_and_orphans_go_at_the_next_st
             latest = max(found)
         sweep_orphans(folder)
         assert not list(folder.glob(".*"))
-    assert orphans > KILLS  # else they were not killed while they wrote
+    assert orphans > 20  # else they were not killed while they wrote
     reliability(
         "a file is whole or not there, whenever its writer is killed",
         f"{KILLS * len(WRITE)} × kill -9 during checkpoint, JSON, Parquet and store writes: 0 unreadable files, 0 finished "
