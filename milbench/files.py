@@ -122,14 +122,22 @@ def _is_orphan(path: Path) -> bool:
         return False
     if match["host"] == _HOST:
         return not is_alive(int(match["pid"]))
-    return time.time() - path.stat().st_mtime > _ABANDONED_S
+    try:
+        return time.time() - path.stat().st_mtime > _ABANDONED_S
+    except FileNotFoundError:  # somebody else was faster
+        return False
 
 
 def remove(path: str | Path) -> bool:
-    """Remove a file, or a folder with all that is in it; gives whether there was one."""
+    """Remove a file, or a folder with all that is in it, whole or not at all; gives whether there was one."""
     path = Path(path)
     try:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not path.is_dir():
+            path.unlink()
+        elif _ORPHAN.match(path.name):
+            shutil.rmtree(path)
+        else:
+            shutil.rmtree(path.rename(_beside(path)))  # killed in the middle, it leaves an orphan, not half a folder
     except FileNotFoundError:  # somebody else was faster
         return False
     return True

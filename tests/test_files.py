@@ -23,6 +23,7 @@ from milbench.files import (
     make_folder,
     read_array,
     read_json,
+    remove,
     sweep_orphans,
     write_array,
     write_json,
@@ -94,6 +95,20 @@ def test_orphans_of_dead_writers_are_swept_and_nothing_else(tmp_path: Path) -> N
     os.utime(gone[2], (0, time.time() - 25 * 3600))  # another machine's that has not grown for a day
     assert sweep_orphans(tmp_path) == sorted(gone)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_folder_is_removed_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "store").mkdir()
+    write_text(tmp_path / "store" / "a.txt", "a")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr("shutil.rmtree", lambda _: (_ for _ in ()).throw(RuntimeError("killed")))
+        remove(tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(f".store.partial-{os.getpid()}-")  # an orphan, once this process is gone
+    assert remove(left)
+    assert not list(tmp_path.iterdir())
+    assert not remove(tmp_path / "store")
 
 
 json_values = st.recursive(

@@ -81,10 +81,13 @@ def test_killed_at_random_batches_it_ends_the_same(tmp_path: Path, uninterrupted
 
 
 def test_killed_at_random_moments_it_ends_the_same(tmp_path: Path, uninterrupted: Path) -> None:
-    rng, kills = np.random.default_rng(7), 0
+    rng, kills, checkpoint = np.random.default_rng(7), 0, tmp_path / "fold_1.ckpt"
     for _ in range(20):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0
         training = process(train_until, tmp_path, None)
-        time.sleep(rng.uniform(0.1, 1.0))
+        while training.is_alive() and not (checkpoint.is_file() and checkpoint.stat().st_mtime_ns > before):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.03))
         training.kill()
         kills += exit_code(training) == -signal.SIGKILL
     assert run(tmp_path) == 0
