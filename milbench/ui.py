@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import marimo as mo
 import pandas as pd
@@ -34,6 +34,8 @@ from milbench.jobs import JOB, JobState, log_tail, state_of
 from milbench.palette import STATES
 from milbench.workspace import ROOT_VARIABLE, inside, name_of
 
+STATE_VARIABLE = "MILBENCH_STATE"
+"""The state of an app that runs as a script: MILBENCH_STATE='study=demo/study' python apps/study_review.py"""
 CARRIED = ("store", "study", "run")
 """What stays chosen on the way from one app to the next."""
 Made = TypeVar("Made")
@@ -96,8 +98,9 @@ def root() -> Path:
 
 
 def param(name: str, default: str = "") -> str:
-    """What the URL says for `name` (the last, where it says it twice)."""
-    value = mo.query_params().get(name) if mo.running_in_notebook() else None  # a script has no address
+    """What the URL says for `name` (the last, where it says it twice); a script's address is in MILBENCH_STATE."""
+    script = parse_qs(os.environ.get(STATE_VARIABLE, ""))
+    value = (mo.query_params() if mo.running_in_notebook() else script).get(name)
     given = value[-1] if isinstance(value, list) and value else value
     return str(given) if given else default
 
