@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from marimo._ast.cell import Cell
 
+from milbench.jobs import Job
 from milbench.ui import STATE_VARIABLE
 from milbench.workspace import ROOT_VARIABLE
-from workbench import APPS
+from workbench import APPS, STORE, STUDY
 
 ALL = sorted(APPS.glob("[a-z]*.py"))
 STATES = {"study_review": ("tab=Parameters", "tab=Two+trials&trials=0,1", "tab=Optuna", "tab=Notes", "tab=Final+model")}
@@ -51,10 +52,11 @@ def test_an_app_runs_as_a_script_and_prints_its_numbers(app: Path, demo_workspac
 @pytest.mark.app
 @pytest.mark.filterwarnings("ignore")
 @by_name
-def test_each_cell_runs_alone_on_what_it_names(app: Path, demo_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = demo_workspace.parent / "a_file_alone"  # what a workspace with a store does not show
-    alone.mkdir(exist_ok=True)
-    shutil.copy(demo_workspace / "demo/tables/labels.parquet", alone)
+def test_each_cell_runs_alone_on_what_it_names(app: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = workspace.parent / "a_file_alone"  # what a workspace with a store does not show
+    alone.mkdir()
+    shutil.copy(workspace / "demo/tables/labels.parquet", alone)
+    Job(workspace / STUDY, ("run", "--store", str(workspace / STORE), "--study_dir", str(workspace / STUDY))).save()
     spec = importlib.util.spec_from_file_location(app.stem, app)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -62,7 +64,7 @@ def test_each_cell_runs_alone_on_what_it_names(app: Path, demo_workspace: Path, 
     cells = {name: found for name, found in vars(module).items() if isinstance(found, Cell)}
     free = {name for name, value in vars(module).items() if not isinstance(value, Cell)} | vars(builtins).keys()
     ran = set()
-    for root, state in [(alone, ""), *((demo_workspace, state) for state in ("", *STATES.get(app.stem, ())))]:
+    for root, state in [(alone, ""), *((workspace, state) for state in ("", *STATES.get(app.stem, ())))]:
         monkeypatch.setenv(ROOT_VARIABLE, str(root))
         monkeypatch.setenv(STATE_VARIABLE, state)
         _, defined = module.app.run()
