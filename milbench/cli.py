@@ -27,6 +27,7 @@ from milbench.flags import OptionalCount, gathered
 from milbench.jobs_commands import JobsConfig, run_jobs, sent, spelled, start_of, started
 from milbench.predict_config import PredictConfig
 from milbench.prepare_config import PrepareConfig
+from milbench.proxy import ProxyConfig, run_proxy
 from milbench.run_config import HpoConfig, PipelineConfig
 from milbench.runlog import as_job, describe_job, is_job, log_to_console
 from milbench.serve import LabConfig, ServeConfig, run_lab, run_serve
@@ -122,6 +123,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], Said]]] = {
     "serve": (ServeConfig, run_serve),
     "lab": (LabConfig, run_lab),
     "jobs": (JobsConfig, run_jobs),
+    "proxy": (ProxyConfig, run_proxy),
 }
 
 

@@ -12,7 +12,7 @@ import tyro
 
 from milbench.columns import Columns
 from milbench.errors import ConfigError
-from milbench.flags import OptionalPath
+from milbench.flags import OptionalPath, OptionalText
 from milbench.tasks import load_tasks
 
 log = logging.getLogger(__name__)
@@ -107,10 +107,17 @@ class FoldsConfig:
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """A look at the data before training: what was found, what it means, what to do. Exit 0 clean, 1 warnings, 2 errors."""
+    """A look at the data before training: what was found, what it means, what to do. Exit 0 clean, 1 warnings, 2 errors.
 
-    source: Annotated[Path, tyro.conf.Positional]
+    With --study it looks at a study instead.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional] = Path()
     """Bag store, or labels table (.parquet, .csv)."""
+    study: OptionalText = None
+    """A study's folder, file or storage URL, instead of data."""
+    repair: bool = False
+    """Mend the study: torn lines of a journal (after a backup), trials of workers that are gone."""
     feat2d: OptionalPath = None
     """2D table that goes with the labels table."""
     instances: tuple[Path, ...] = ()
@@ -205,7 +212,11 @@ def run_folds(config: FoldsConfig) -> Said:
 
 
 def run_doctor(config: DoctorConfig) -> Said:
-    """Examine a store or tables."""
+    """Examine a store or tables, or a study."""
+    if config.study is not None:
+        return _run_study_doctor(config)
+    if config.source == Path():
+        raise ConfigError("doctor", "nothing to look at", want="a bag store, a labels table, or --study FOLDER")
     from milbench.data.doctor import Habits, examine, open_store, open_tables
     from milbench.files import write_json
 
@@ -222,3 +233,14 @@ def run_doctor(config: DoctorConfig) -> Said:
     if config.json is not None:
         write_json(config.json, found.to_dict())
     return found.lines(), found.status
+
+
+def _run_study_doctor(config: DoctorConfig) -> Said:
+    from milbench.files import write_json
+    from milbench.study_doctor import examine_study
+
+    found = examine_study(str(config.study), config.repair)
+    if config.json is not None:
+        write_json(config.json, [finding.to_dict() for finding in found])
+    worst = {finding.severity for finding in found}
+    return [line for finding in found for line in finding.lines()], 2 if "error" in worst else int("warning" in worst)

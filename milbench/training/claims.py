@@ -63,7 +63,7 @@ class Claims:
 
     def reap(self) -> int:
         """Fail the RUNNING trials whose worker is gone, so that their configurations are run again; gives how many."""
-        gone = [trial for trial in self._trials() if trial.state == TrialState.RUNNING and self._is_gone(trial)]
+        gone = self.gone()
         for trial in gone:
             with contextlib.suppress(UpdateFinishedTrialError):  # another worker was faster
                 self.study._storage.set_trial_user_attr(trial._trial_id, LOST, True)
@@ -72,6 +72,10 @@ class Claims:
         if gone:
             self.lease.sweep()
         return len(gone)
+
+    def gone(self) -> list[FrozenTrial]:
+        """RUNNING trials whose worker is gone."""
+        return [trial for trial in self._trials() if trial.state == TrialState.RUNNING and self._is_gone(trial)]
 
     def finish(self, trial: FrozenTrial, state: TrialState, value: float | None = None) -> None:
         """Finish a trial; an UpdateFinishedTrialError if another worker has given it up."""

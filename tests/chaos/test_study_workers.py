@@ -1,27 +1,40 @@
 """Studies of many workers, killed and started again: nothing finished is lost, nothing runs for ever, the budget is exact."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import optuna
+import pandas as pd
 import pytest
+from optuna.storages import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from milbench.training.claims import CONFIGURATION, FINISHED
-from milbench.training.storage import load_study
+from chaos.postgres import PASSWORD, server
+from milbench.storage_url import PASSWORD_VARIABLE
+from milbench.training.claims import CONFIGURATION, FINISHED, LOST
+from milbench.training.storage import STUDY_NAME, load_study
 from reliability import Figure
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 WORKER = Path(__file__).with_name("study_worker.py")
+KILLS, WORKERS, TRIALS = 40, 3, 90
 
 
-def place(kind: str, folder: Path) -> str:
+@contextmanager
+def place(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Where a study of this kind of storage lives."""
-    return "default" if kind == "sqlite" else f"journal:{folder / 'journal.log'}"
+    if kind == "postgresql":
+        monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
+        with server() as url:
+            yield url
+    else:
+        yield "default" if kind == "sqlite" else f"journal:{folder / 'journal.log'}"
 
 
 def start(folder: Path, url: str, trials: int, processes: int, step_s: float) -> subprocess.Popen[bytes]:
@@ -34,8 +47,14 @@ def end(group: subprocess.Popen[bytes]) -> None:
     group.wait()
 
 
-def study_of(folder: Path, url: str) -> optuna.Study:
-    return load_study(folder, None if url == "default" else url)
+def trials_of(folder: Path, url: str) -> list[FrozenTrial]:
+    """Every trial of the study, whose connections are closed again."""
+    storage = load_study(folder, None if url == "default" else url)._storage
+    trials = storage.get_all_trials(storage.get_study_id_from_name(STUDY_NAME), deepcopy=False)
+    if isinstance(storage, _CachedStorage):
+        storage.remove_session()
+        storage._backend.engine.dispose()
+    return trials
 
 
 def finished(trials: list[FrozenTrial]) -> dict[int, tuple[float | None, dict[str, float]]]:
@@ -49,29 +68,77 @@ def duplicates(trials: list[FrozenTrial]) -> int:
     return len(done) - min(distinct)
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_forty_kills_lose_no_finished_trial_and_leave_none_running(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reliability: Figure
+) -> None:
+    chance, kept = random.Random(kind), dict[int, tuple[float | None, dict[str, float]]]()
+    with place(kind, tmp_path, monkeypatch) as url:
+        workers = [start(tmp_path, url, TRIALS, 1, 0.25) for _ in range(WORKERS)]
+        try:
+            while not (tmp_path / "workers").is_dir():
+                time.sleep(0.1)
+            for kill in range(KILLS):
+                time.sleep(chance.uniform(0.5, 2.0))
+                victim = chance.randrange(WORKERS)
+                end(workers[victim])
+                if kill > 5:  # the study is there
+                    kept |= finished(trials_of(tmp_path, url))
+                workers[victim] = start(tmp_path, url, TRIALS, 1, 0.25)
+            assert [worker.wait(600) for worker in workers] == [0] * WORKERS
+        finally:
+            for worker in workers:
+                if worker.poll() is None:
+                    end(worker)
+        trials = trials_of(tmp_path, url)
+    done = finished(trials)
+    lost = [number for number, said in kept.items() if done.get(number) != said]
+    interrupted = {trial.user_attrs[CONFIGURATION] for trial in trials if LOST in trial.user_attrs}
+    states = [trial.state for trial in trials]
+    assert kept
+    assert not lost
+    assert len(interrupted) > KILLS / 8
+    assert states.count(TrialState.RUNNING) == 0
+    assert interrupted <= {trial.user_attrs[CONFIGURATION] for trial in trials if trial.state in FINISHED}
+    assert duplicates(trials) == 0
+    assert len(done) == TRIALS
+    for trial in trials:
+        if LOST in trial.user_attrs and trial.params:
+            again = [other for other in trials if other.user_attrs[CONFIGURATION] == trial.user_attrs[CONFIGURATION]]
+            assert all(other.params.items() >= trial.params.items() for other in again if other.state in FINISHED)
+    best = max((trial for trial in trials if trial.state == TrialState.COMPLETE), key=lambda trial: trial.value or 0)
+    assert pd.read_parquet(tmp_path / "oof.parquet")["pred_glow"].iloc[0] == pytest.approx(best.value)
+    figure = f"0 of {len(done)} finished trials lost, 0 running, 0 duplicates, {len(done)} of {TRIALS} trials"
+    reliability(
+        f"{KILLS} × kill -9 of random workers of {WORKERS}, {kind}", f"{figure}; {len(interrupted)} configurations run again"
+    )
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_eight_workers_finish_four_hundred_trials_of_four_hundred(kind: str, tmp_path: Path, reliability: Figure) -> None:
-    url = place(kind, tmp_path)
-    assert start(tmp_path, url, 400, 8, 0.0).wait(800) == 0
-    trials = study_of(tmp_path, url).get_trials(deepcopy=False)
+def test_eight_workers_finish_four_hundred_trials_of_four_hundred(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reliability: Figure
+) -> None:
+    with place(kind, tmp_path, monkeypatch) as url:
+        assert start(tmp_path, url, 400, 8, 0.0).wait(800) == 0
+        trials = trials_of(tmp_path, url)
     assert len(trials) == len(finished(trials)) == 400
     assert duplicates(trials) == 0
     reliability(f"8 workers × 50 trials, {kind}", f"{len(finished(trials))} of 400, {duplicates(trials)} duplicates")
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, 3, 8])
 def test_the_budget_is_exact_with_any_number_of_workers_and_two_restarts(
-    workers: int, tmp_path: Path, reliability: Figure
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reliability: Figure
 ) -> None:
-    url = place("sqlite", tmp_path)
-    for stop_at in (8, 20):
-        group = start(tmp_path, url, 40, workers, 0.05)
-        while not (tmp_path / "study.db").is_file() or _count(tmp_path, url) < stop_at:
-            assert group.poll() is None
-            time.sleep(0.1)
-        end(group)
-    assert start(tmp_path, url, 40, workers, 0.0).wait(300) == 0
-    trials = study_of(tmp_path, url).get_trials(deepcopy=False)
+    with place("sqlite", tmp_path, monkeypatch) as url:
+        for stop_at in (8, 20):
+            group = start(tmp_path, url, 40, workers, 0.05)
+            while not (tmp_path / "study.db").is_file() or _count(tmp_path, url) < stop_at:
+                assert group.poll() is None
+                time.sleep(0.1)
+            end(group)
+        assert start(tmp_path, url, 40, workers, 0.0).wait(300) == 0
+        trials = trials_of(tmp_path, url)
     assert len(finished(trials)) == 40
     assert TrialState.RUNNING not in [trial.state for trial in trials]
     assert duplicates(trials) == 0
@@ -79,5 +146,4 @@ def test_the_budget_is_exact_with_any_number_of_workers_and_two_restarts(
 
 
 def _count(folder: Path, url: str) -> int:
-    study = study_of(folder, url) if (folder / "study.db").stat().st_size else None
-    return 0 if study is None else len(finished(study.get_trials(deepcopy=False)))
+    return len(finished(trials_of(folder, url))) if (folder / "study.db").stat().st_size else 0
