@@ -33,7 +33,7 @@ with app.setup(hide_code=True):
     from milbench.review.study import begun, shown_trials
     from milbench.search_ui import budget_controls, search_controls, search_layout
     from milbench.trial_tables import rows
-    from milbench.workspace import STUDY_FILE, jobs_in, scan
+    from milbench.workspace import STUDY_FILE, jobs_in, scan, study_folders
 
 
 @app.cell(hide_code=True)
@@ -150,8 +150,9 @@ def launched(launch, name, study_plan):
 @app.cell(hide_code=True)
 def watch(begin):
     _ = begin
-    _found = [ui.below(job.folder) for job in jobs_in(ui.root()) if job.kind in STUDIES]
-    mo.stop(not _found, ui.empty("No study is running.", "Launch one above; it goes on when you close this page."))
+    _jobs = [job.folder for job in jobs_in(ui.root()) if job.kind in STUDIES]
+    _found = list(dict.fromkeys(ui.below(folder.absolute()) for folder in [*_jobs, *study_folders(ui.root())]))
+    mo.stop(not _found, ui.empty("No study yet.", "Launch one above; it goes on when you close this page."))
     watched = ui.picker("study", _found, "Study")
     stop_it, go_on = mo.ui.run_button(label="Stop"), mo.ui.run_button(label="Go on", kind="success")
     seen, see = mo.state("")
@@ -182,6 +183,7 @@ def news(folder, see, seen, tick):
 def progress(folder, go_on, seen, stop_it, watched):
     seen()
     job = ui.job_state(folder)
+    _state = mo.Html(ui.progress(job) if job is not None else '<span class="mb-dim">run from a terminal</span>')
     _links = mo.Html(ui.go("Review it", "study_review", study=watched.value))
     _buttons = [stop_it] if ui.is_active(job) else [go_on] if job is not None and job.state != "done" else []
     _group = next(iter(read_job(folder).ids), "") if ui.is_active(job) else ""
@@ -189,7 +191,7 @@ def progress(folder, go_on, seen, stop_it, watched):
     mo.vstack(
         [
             mo.Html(ui.section("5 · Watch")),
-            mo.hstack([watched, mo.Html(ui.progress(job)), *_buttons, _links], justify="start", gap=1.2, align="center"),
+            mo.hstack([watched, _state, *_buttons, _links], justify="start", gap=1.2, align="center"),
             mo.Html(f'<span class="mb-dim">{html.escape(_machine)}</span>'),
         ]
     )
@@ -200,7 +202,7 @@ def progress(folder, go_on, seen, stop_it, watched):
 def live(folder, seen):
     seen()
     view = begun(folder)
-    mo.stop(view is None or view.curves.empty, mo.md("No epoch yet: the data are being read."))
+    mo.stop(view is None or view.curves.empty, mo.md("No epoch yet."))
     _last = int(view.curves["trial"].max())
     _curves = trial_curves(rows(view.curves, trial=_last), view.tasks, view.n_folds)
     _best = "none complete yet" if view.best is None else f"best: trial {view.best}, {number(view.complete['value'].iloc[0])}"

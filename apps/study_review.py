@@ -144,15 +144,15 @@ def folds(curve, found, metric, trials):
 
 @app.cell(hide_code=True)
 def parameter_controls(found, tab, tabs):
-    mo.stop(tab.value != tabs[1])
     target = ui.picker("target", {"score": "value"} | {name: f"ap_{name}" for name in found.tasks}, "Important for")
     parameter = ui.picker("parameter", sorted(found.params.columns), "Slice")
-    mo.hstack([target, parameter], justify="start", gap=1.5)
+    mo.hstack([target, parameter], justify="start", gap=1.5) if tab.value == tabs[1] else None
     return parameter, target
 
 
 @app.cell(hide_code=True)
-def slice_figures(found, parameter):
+def slice_figures(found, parameter, tab, tabs):
+    mo.stop(tab.value != tabs[1])
     ui.remember(parameter=parameter.value)
     _points = found.complete.merge(found.params, left_on="number", right_index=True)
     _known = parameters().get(parameter.value)
@@ -161,7 +161,8 @@ def slice_figures(found, parameter):
 
 
 @app.cell(hide_code=True)
-def what_mattered(found, target):
+def what_mattered(found, tab, tabs, target):
+    mo.stop(tab.value != tabs[1])
     ui.remember(target=target.selected_key)
     _table = importance(found, target.value)
     mo.stop(_table.empty, mo.md(f"{len(found.complete)} complete trials; importance needs {LEAST}."))
@@ -198,16 +199,16 @@ def optuna(folder, tab, tabs, trials):
 
 @app.cell(hide_code=True)
 def note_controls(folder, tab, tabs, trials):
-    mo.stop(tab.value != tabs[4])
     about = mo.ui.dropdown({"the study": STUDY} | {f"trial {n}": str(n) for n in trials}, value="the study", label="A note on")
     note = mo.ui.text_area(label="Note", rows=4, full_width=True)
     keep = mo.ui.run_button(label="Keep the note")
-    mo.vstack([about, note, keep])
+    mo.vstack([about, note, keep]) if tab.value == tabs[4] else None
     return about, keep, note
 
 
 @app.cell(hide_code=True)
-def notes(about, folder, keep, note):
+def notes(about, folder, keep, note, tab, tabs):
+    mo.stop(tab.value != tabs[4])
     if keep.value:
         write_note(folder, about.value, note.value)
     _cells = [[name if name == STUDY else f"trial {name}", text] for name, text in read_notes(folder).items()]
@@ -217,23 +218,22 @@ def notes(about, folder, keep, note):
 
 @app.cell(hide_code=True)
 def promote_controls(found, study, tab, tabs, trials):
-    mo.stop(tab.value != tabs[5])
     final_name = mo.ui.text(value=f"finals/{study.value.replace('/', '-')}-trial{trials[0]}", label="Folder", full_width=True)
     promote = mo.ui.run_button(label=f"Train trial {trials[0]} as a final model", kind="success")
-    mo.vstack([final_name, promote])
+    mo.vstack([final_name, promote]) if tab.value == tabs[5] else None
     return final_name, promote
 
 
 @app.cell(hide_code=True)
-def promoted(final_name, found, promote, seen, tick, trials):
+def promoted(final_name, found, promote, tab, tick, trials):
     tick.value
-    seen()
+    mo.stop(tab.value != "Final model")
     _target, _said = ui.root() / final_name.value, None
     if promote.value:
         _said = ui.attempt(lambda: promotion(found, trials[0], _target).start())
     _job = ui.job_state(_target)
-    _link = mo.Html(ui.go("Its scores", "scoreboard", run=final_name.value))
-    _shown = [] if _job is None else [mo.Html(ui.progress(_job)), ui.log_box(_target), _link]
+    _link = ui.go("Its scores", "scoreboard", run=final_name.value)
+    _shown = [] if _job is None else [mo.Html(f"{ui.progress(_job)} {_link}"), ui.log_box(_target)]
     mo.vstack([*([] if _said is None else [_said]), *_shown])
     return
 
