@@ -56,8 +56,15 @@ class _Worker:
     def ended(self) -> int | None:
         """Its exit status once it has ended and all it said was heard, negative for a signal."""
         if self.process.poll() is not None:
-            self.listener.join(STOP_S)
+            self.close()
         return self.process.poll()
+
+    def close(self) -> None:
+        """Hear what it said last and close its pipes; it has ended."""
+        self.let_go()
+        self.listener.join(STOP_S)
+        if self.process.stdout is not None and not self.listener.is_alive():
+            self.process.stdout.close()
 
     def let_go(self) -> None:
         """Close its standard input: it stops."""
@@ -117,6 +124,7 @@ def _end(workers: Sequence[_Worker]) -> None:
         except subprocess.TimeoutExpired:
             worker.process.kill()
             worker.process.wait()
+        worker.close()
 
 
 def environments(count: int, gpus: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -484,7 +484,8 @@ def test_a_mistake_in_a_real_process_is_one_line_and_status_2(tables: SyntheticT
 def test_a_run_in_a_real_process_prints_no_librarys_warning(tables: SyntheticTables, tmp_path: Path) -> None:
     done = milbench(*search(tables, tmp_path).args(), "--seed", "3", env={**os.environ, "PYTHONWARNINGS": "default"})
     assert done.returncode == 0
-    assert all(line.startswith(("data: ", "trial ", "fold ")) for line in done.stderr.splitlines()), done.stderr
+    ours = ("data: ", "trial ", "fold ", "applicability: ")
+    assert all(line.startswith(ours) for line in done.stderr.splitlines()), done.stderr
 
 
 def test_an_unforeseen_error_is_status_1_with_its_traceback_in_the_log(

@@ -133,7 +133,7 @@ def test_the_budget_is_exact_with_any_number_of_workers_and_two_restarts(
     with place("sqlite", tmp_path, monkeypatch) as url:
         for stop_at in (8, 20):
             group = start(tmp_path, url, 40, workers, 0.05)
-            while not (tmp_path / "study.db").is_file() or _count(tmp_path, url) < stop_at:
+            while not _begun(tmp_path) or len(finished(trials_of(tmp_path, url))) < stop_at:
                 assert group.poll() is None
                 time.sleep(0.1)
             end(group)
@@ -145,5 +145,6 @@ def test_the_budget_is_exact_with_any_number_of_workers_and_two_restarts(
     reliability(f"--trials 40 with {workers} worker(s), all killed twice", f"{len(finished(trials))} of 40")
 
 
-def _count(folder: Path, url: str) -> int:
-    return len(finished(trials_of(folder, url))) if (folder / "study.db").stat().st_size else 0
+def _begun(folder: Path) -> bool:
+    """Whether a worker has opened the study, and so made it: it takes its lease thereafter."""
+    return any((folder / "workers").glob("*.lock"))
