@@ -113,8 +113,8 @@ def test_a_study_of_two_array_workers_one_cancelled_midway_and_requeued_ends_com
 def test_a_job_whose_time_is_up_saves_itself_queues_again_and_ends_as_the_uninterrupted_one(
     slurm: SlurmNode, tables: SyntheticTables, home: Path
 ) -> None:
-    long = {"trials": 1, "max_epochs": 50, "patience": 50}
-    (home / "milbench" / "cluster.toml").write_text('partition = "main"\ntime = 1\nnotice_s = 20\n')
+    long = {"trials": 1, "max_epochs": 200, "patience": 200}  # longer than its walltime on a fast machine too
+    (home / "milbench" / "cluster.toml").write_text('partition = "main"\ntime = 1\nnotice_s = 25\n')
     folder = home / "study"
     assert main(arguments(config_for(tables, folder, **long, slurm=ClusterFlags("slurm")))) == 0
     number = jobs.read_job(folder).ids[0]
