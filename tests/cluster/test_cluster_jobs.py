@@ -1,5 +1,7 @@
 """Jobs on a real cluster: queued, followed, stopped, resumed, and ending as those of this machine do."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from milbench.flags import flags_of
 from milbench.pipeline import MILPipelineOrchestrator
 from milbench.testing import SyntheticTables, make_tables
 from milbench.training.claims import WORKER
+from reliability import Figure
 from runs import BEST_PARAMS, arguments, config_for, finished, same_weights, trials_of, weights
 
 pytestmark = pytest.mark.cluster
@@ -82,7 +85,7 @@ def workers_of(folder: Path, *states: TrialState) -> set[str]:
 
 @pytest.mark.timeout(600)
 def test_a_study_of_two_array_workers_one_cancelled_midway_and_requeued_ends_complete(
-    slurm: SlurmNode, tables: SyntheticTables, home: Path
+    slurm: SlurmNode, tables: SyntheticTables, home: Path, reliability: Figure
 ) -> None:
     folder = home / "study"
     config = config_for(tables, folder, trials=8, max_epochs=10, patience=10, workers=2, pruner_kind="none")
@@ -107,24 +110,46 @@ def test_a_study_of_two_array_workers_one_cancelled_midway_and_requeued_ends_com
     assert before <= workers_of(folder, TrialState.COMPLETE, TrialState.FAIL)
     assert {slurm.state(f"{number}_{task}") for task in range(2)} == {"COMPLETED"}
     assert (folder / BEST_PARAMS).is_file()
+    figure = f"{states.count(TrialState.COMPLETE)} of 8 trials, {states.count(TrialState.RUNNING)} left running"
+    reliability("a study of two SLURM array workers, one scancelled midway and requeued, ends complete", figure)
+
+
+def process_of(folder: Path) -> int:
+    """The process that works in a folder, as the job's script started it."""
+    words = ((int(path.parent.name), path.read_bytes().split(b"\0")) for path in Path("/proc").glob("[0-9]*/cmdline"))
+    return next(number for number, line in words if str(folder).encode() in line)
+
+
+def has_waiting(process: int, number: signal.Signals) -> bool:
+    """Whether this signal was sent to a process that is stopped and could not take it yet."""
+    status = Path(f"/proc/{process}/status").read_text().splitlines()
+    return any(line.startswith("ShdPnd:") and int(line.split()[1], 16) >> (number - 1) & 1 for line in status)
 
 
 @pytest.mark.timeout(900)
 def test_a_job_whose_time_is_up_saves_itself_queues_again_and_ends_as_the_uninterrupted_one(
-    slurm: SlurmNode, tables: SyntheticTables, home: Path
+    slurm: SlurmNode, tables: SyntheticTables, home: Path, reliability: Figure
 ) -> None:
-    long = {"trials": 1, "max_epochs": 200, "patience": 200}  # longer than its walltime on a fast machine too
-    (home / "milbench" / "cluster.toml").write_text('partition = "main"\ntime = 1\nnotice_s = 25\n')
+    long = {"trials": 1, "max_epochs": 40, "patience": 40}
+    (home / "milbench" / "cluster.toml").write_text('partition = "main"\ntime = 2\nnotice_s = 25\n')
     folder = home / "study"
     assert main(arguments(config_for(tables, folder, **long, slurm=ClusterFlags("slurm")))) == 0
     number = jobs.read_job(folder).ids[0]
+    wait_until((folder / "metrics.jsonl").is_file, "the first epoch", lambda: "\n".join(jobs.log_tail(folder)))
+    process = process_of(folder)
+    os.kill(process, signal.SIGSTOP)  # held amid its work until SLURM's warning is there, however fast the machine
     MILPipelineOrchestrator(config_for(tables, home / "here", **long)).run()  # meanwhile
+    wait_until(lambda: has_waiting(process, signal.SIGUSR1), "the warning that the time is nearly over", slurm.logs)
+    os.kill(process, signal.SIGCONT)
 
-    assert until_state(folder, "done", patience=800).stage == "done"
+    assert until_state(folder, "done", patience=600).stage == "done"
     restarts = int(slurm.ask("scontrol", "show", "job", number).partition("Restarts=")[2].split()[0])
     assert restarts >= 1 and sum("time is up: queued again" in line for line in jobs.log_tail(folder)) == restarts
     assert finished(folder) == finished(home / "here")
-    assert same_weights(weights(folder), weights(home / "here"))
+    here, there = weights(home / "here"), weights(folder)
+    assert same_weights(there, here)
+    figure = f"queued again {restarts} ×; {len(there)} of {len(here)} tensors of the final model bitwise equal, the same trials"
+    reliability("a SLURM job whose walltime ends saves itself, queues again and ends as the uninterrupted one", figure)
 
 
 def test_a_job_that_slurm_refuses_is_one_line_and_leaves_no_job_behind(
