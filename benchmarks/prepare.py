@@ -6,14 +6,11 @@ Molecules: a draw of the user's copy of EUOS25 beside the repository, else RDKit
 """
 
 import argparse
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +21,15 @@ from rdkit.Chem import Descriptors, rdDistGeom
 from rdkit.Chem import rdMolDescriptors as rd
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT)]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from report import machine, write_section  # noqa: E402
 
 from milbench.chem.compute import Recipe, describe  # noqa: E402
 from milbench.chem.conformers import molecule_seed  # noqa: E402
 from milbench.chem.molecules import standardise  # noqa: E402
 from milbench.prepare_config import PrepareConfig  # noqa: E402
 
-RESULTS = ROOT / "benchmarks" / "results.md"
-SECTION = "prepare.py"
 EUOS25 = ROOT.parent / "shared" / "data" / "euos25" / "euos25_challenge_train_transmittance450.csv"
 FULL = 70_000
 CHEAP = "morgan:236:2"  # as many columns as the default 2D sets
@@ -169,15 +166,6 @@ def speed(n: int) -> list[str]:
     ]
 
 
-def write_section(text: str) -> None:
-    """Put `text` between this benchmark's marks in results.md, leaving everything else as it is."""
-    begin, end = f"<!-- {SECTION}: begin -->", f"<!-- {SECTION}: end -->"
-    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Benchmarks\n"
-    head, _, rest = old.partition(begin)
-    tail = rest.partition(end)[2] if rest else ""
-    RESULTS.write_text(f"{head.rstrip()}\n\n{begin}\n{text}\n{end}\n{tail.lstrip()}", encoding="utf-8")
-
-
 def main() -> None:
     """Run and print; `--write` also replaces this benchmark's section of results.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -185,15 +173,21 @@ def main() -> None:
     parser.add_argument("--memory", type=int, nargs="*", default=[20_000], help="rows for the peak memory, any number of sizes")
     parser.add_argument("--write", action="store_true", help="replace this benchmark's section of results.md")
     options = parser.parse_args()
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), RDKit {rdkit.__version__}, {datetime.now(UTC):%Y-%m-%d}"
-    lines = [ABOUT, "", f"`{' '.join(['.venv/bin/python', 'benchmarks/prepare.py', *sys.argv[1:]])}`", "", machine, ""]
+    lines = [
+        ABOUT,
+        "",
+        f"`{' '.join(['.venv/bin/python', 'benchmarks/prepare.py', *sys.argv[1:]])}`",
+        "",
+        machine(f"RDKit {rdkit.__version__}"),
+        "",
+    ]
     lines += speed(options.molecules) if options.molecules else []
     if options.memory:
         lines += ["", f"Peak memory, descriptors only ({CHEAP}, as wide as the default sets):\n"]
         lines += ["| rows | main process | worker | together | time |\n|---|---|---|---|---|", *map(memory, options.memory)]
     print("\n".join(lines))
     if options.write:
-        write_section("\n".join(lines))
+        write_section("prepare.py", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,10 @@ import argparse
 import copy
 import dataclasses
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as `milbench` does: read when torch loads, kind to a busy machine
@@ -27,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from padded_reference import MoleculeDataset, PaddedBatch, PaddedObjective, pad_collate, padded_twin  # noqa: E402
+from report import machine, write_section  # noqa: E402
 
 from milbench.configs import HPOConfig, RuntimeConfig  # noqa: E402
 from milbench.data.bags import BagBatch, BagData  # noqa: E402
@@ -34,8 +33,6 @@ from milbench.data.cv import FoldData, MILCVData  # noqa: E402
 from milbench.data.targets import RawTargets, Targets  # noqa: E402
 from milbench.models import MILModelBuilder, MILTaskAttnMixerWithAux  # noqa: E402
 
-RESULTS = ROOT / "benchmarks" / "results.md"
-SECTION = "step.py"
 F2, F3, FOLDS, TURN = 217, 256, 5, 4
 ABOUT = f"""## A training step against the padded reference
 
@@ -219,25 +216,6 @@ def compare(n: int, hidden: int, options: argparse.Namespace) -> Row:
     return Row(n, hidden, times[1], times[0], len(fold.sampler(config)), (kept[1], kept[0]), float32, float64)
 
 
-def machine() -> str:
-    """Cores, processor, versions and date."""
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    model = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "")
-    return (
-        f"{os.cpu_count()} cores ({model or platform.machine()}), {torch.get_num_threads()} threads, Python "
-        f"{platform.python_version()}, torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}"
-    )
-
-
-def write_section(text: str) -> None:
-    """Put `text` between this benchmark's marks in results.md, leaving everything else as it is."""
-    begin, end = f"<!-- {SECTION}: begin -->", f"<!-- {SECTION}: end -->"
-    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Benchmarks\n"
-    head, _, rest = old.partition(begin)
-    tail = rest.partition(end)[2] if rest else ""
-    RESULTS.write_text(f"{head.rstrip()}\n\n{begin}\n{text}\n{end}\n\n{tail.lstrip()}".rstrip() + "\n", encoding="utf-8")
-
-
 def main() -> None:
     """Run and print; `--write` also replaces this benchmark's section of results.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -251,14 +229,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace this benchmark's section of results.md")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    lines = [ABOUT, "", f"`{' '.join(['.venv/bin/python', 'benchmarks/step.py', *sys.argv[1:]])}`", "", machine(), "", Row.HEAD]
+    about = machine(f"{torch.get_num_threads()} threads", f"torch {torch.__version__}")
+    lines = [ABOUT, "", f"`{' '.join(['.venv/bin/python', 'benchmarks/step.py', *sys.argv[1:]])}`", "", about, "", Row.HEAD]
     print("\n".join(lines), flush=True)
     for n in options.molecules:
         for hidden in options.hidden:
             lines.append(str(compare(n, hidden, options)))
             print(lines[-1], flush=True)
     if options.write:
-        write_section("\n".join(lines))
+        write_section("step.py", "\n".join(lines))
 
 
 if __name__ == "__main__":
