@@ -29,12 +29,13 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=ROOT / "runs")
     parser.add_argument("--only", nargs="*", default=[app.name for app in APPS])
     given = parser.parse_args()
-    found = scan(given.workspace)
+    workspace = given.workspace.absolute()
+    found = scan(workspace)
     state = {"source": found.stores[0].name, "store": found.stores[0].name}
     state |= {"study": found.studies[0].name, "run": found.finals[0].name}
     INTO.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        workbench = start_workbench(given.workspace, Path(scratch) / "log.txt")
+        workbench = start_workbench(workspace, Path(scratch) / "log.txt")
         for suffix, width, dark in LOOKS:
             with chromium(Path(scratch) / f"profile{suffix}", width, 900, dark) as browser:
                 for name in given.only:

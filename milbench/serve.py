@@ -48,11 +48,11 @@ def serve(config: ServeConfig) -> list[str]:
     """Serve until Ctrl-C; gives the last words."""
     import uvicorn
 
-    os.environ[ROOT_VARIABLE] = str(config.folder.absolute())
+    os.environ[ROOT_VARIABLE] = str(config.folder)  # as it was given: so do commands and messages name what lies in it
     token = new_token()
     with listen(config.port) as listening:
         port = listening.getsockname()[1]
-        app = Guard(workbench(config.folder.absolute(), config.writable), token, port, PUBLIC)
+        app = Guard(workbench(config.folder, config.writable), token, port, PUBLIC)
         sys.stdout.write(f"workbench of {config.folder}: http://{HOST}:{port}/?token={token}\nCtrl-C stops it; jobs go on.\n")
         sys.stdout.flush()
         settings = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=1)

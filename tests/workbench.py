@@ -80,10 +80,10 @@ class Workbench:
 
 
 def start_workbench(root: Path, log: Path, *options: str) -> Workbench:
-    """Start `milbench serve` on a free port and wait for its address."""
-    command = [sys.executable, "-m", "milbench.cli", "serve", str(root), "--port", "0", *options]
+    """Start `milbench serve` beside its workspace, as people do, on a free port, and wait for its address."""
+    command = [sys.executable, "-m", "milbench.cli", "serve", root.name, "--port", "0", *options]
     with log.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(command, cwd=root.parent, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
     said = process.stdout.readline()
     found = re.search(r"http://\S+", said)

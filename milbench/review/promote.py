@@ -77,13 +77,14 @@ def complete_params(view: StudyView, trial: int, tasks: TaskSet) -> dict[str, An
 
 
 def study_config(folder: Path) -> PipelineConfig:
-    """What the study in `folder` was asked to do, relative paths made absolute; a DataError where it has not recorded it."""
+    """What the study in `folder` was asked to do, with paths that hold here; a DataError where it has not recorded it."""
     path = folder / "run_meta.json"
     if not path.is_file():
         raise DataError(folder, "does not say what it was run on (no run_meta.json)", do="run its command again")
     meta = read_json(path)
     config = from_record(PipelineConfig, meta["arguments"], study_dir=folder)
     base = Path(meta.get("cwd", "."))
+    base = Path() if base == Path.cwd() else base  # as it was given
     paths = {name: base / value for name, value in vars(config).items() if isinstance(value, Path)}
     config = from_record(PipelineConfig, {**vars(config), **paths})
     for path in (config.store, config.labels):

@@ -77,12 +77,11 @@ class StudyView:
 
 def read_study(folder: Path) -> StudyView:
     """The study in `folder` as it is now; read again only when its files have changed. A StudyError where there is none."""
-    folder = folder.resolve()
-    key = _stamp(folder)
+    where, key = folder.resolve(), (folder, _stamp(folder))
     with _lock:
-        known = _views.get(folder)
+        known = _views.get(where)
         if known is None or known[0] != key:
-            known = _views[folder] = key, _read(folder)
+            known = _views[where] = key, _read(folder)
         return known[1]
 
 

@@ -17,7 +17,8 @@ TINY = to_url({name: str(value) for name, value in PINS.items()})
 
 def test_a_turned_knob_changes_command_batches_and_address(page: Any, shared_workbench: Workbench) -> None:
     open_app(page, shared_workbench, "hpo_launch", store=STORE, folds=2)
-    expect(cell(page, "launch_button")).to_contain_text("milbench hpo --store")
+    runs = shared_workbench.root.name  # as `milbench serve` was given it
+    expect(cell(page, "launch_button")).to_contain_text(f"milbench hpo --store {runs}/{STORE} --study_dir {runs}/search-1")
     expect(cell(page, "preview")).to_contain_text("batches of 256")
     page.get_by_label("Any other parameter").fill("batch_size=32")
     page.get_by_label("Any other parameter").press("Tab")
