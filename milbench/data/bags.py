@@ -17,7 +17,8 @@ class BagBatch:
     """A ragged batch of B molecules with R instances in all; rows offsets[b]:offsets[b+1] of xinst belong to molecule b.
 
     x2d [B, F2], xinst [R, F3], offsets [B+1] int64, segment [R] int64 (the molecule of each row), index [B] int64 (the
-    molecules' places in the data set), targets of B molecules or None.
+    molecules' places in the data set), targets of B molecules or None. In a bucketed batch one more bag, the last, holds rows
+    that fill R up to a common size: offsets [B+2], and what is pooled of it is no molecule's.
     """
 
     x2d: Tensor
@@ -119,16 +120,39 @@ class BagData:
         """Instances of each molecule [M]."""
         return self.offsets.diff().numpy()
 
-    def rows(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Instance rows of these molecules: (rows [R], offsets [B+1], segment [R]), molecule after molecule."""
+    def rows(self, index: Tensor, total: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Instance rows of these molecules: (rows [R], offsets [B+1], segment [R]), molecule after molecule.
+
+        `total` is R where the caller knows it, so that nobody has to wait for the device to tell.
+        """
+        start, offsets = self._places(index)
+        total = int(offsets[-1]) if total is None else total
+        segment = torch.repeat_interleave(torch.arange(len(index), device=index.device), offsets.diff(), output_size=total)
+        return (start - offsets[:-1])[segment] + torch.arange(total, device=index.device), offsets, segment
+
+    def bucketed_rows(self, index: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As `rows`, filled up to `total` rows in one more, last bag: (rows [total], offsets [B+2], segment [total]).
+
+        The filling repeats the batch's first row: whatever is wrong with it is wrong with the batch already.
+        """
+        start, offsets = self._places(index)
+        offsets = torch.cat([offsets, offsets.new_full((1,), total)])
+        bags, places = (torch.arange(n, device=index.device) for n in (len(index) + 1, total))
+        segment = torch.repeat_interleave(bags, offsets.diff(), output_size=total)
+        rows = (torch.cat([start, offsets[-2:-1]]) - offsets[:-1])[segment] + places
+        first = torch.where(offsets[-2:-1] > 0, rows[:1], 0)
+        return torch.where(segment == len(index), first, rows), offsets, segment
+
+    def _places(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the instances of these molecules begin here [B], and in the batch [B+1]."""
         start = self.offsets[index]
-        lengths = self.offsets[index + 1] - start
-        offsets = torch.zeros(len(index) + 1, dtype=torch.int64)
-        torch.cumsum(lengths, 0, out=offsets[1:])
-        total = int(offsets[-1])
-        segment = torch.repeat_interleave(torch.arange(len(index)), lengths, output_size=total)
-        rows = (start - offsets[:-1])[segment] + torch.arange(total)
-        return rows, offsets, segment
+        offsets = torch.zeros(len(index) + 1, dtype=torch.int64, device=index.device)
+        torch.cumsum(self.offsets[index + 1] - start, 0, out=offsets[1:])
+        return start, offsets
+
+    def on(self, device: torch.device) -> "BagData":
+        """The same data set with its arrays on `device`; its batches are made there."""
+        return dataclasses.replace(self, x2d=self.x2d.to(device), xinst=self.xinst.to(device), offsets=self.offsets.to(device))
 
     def with_features(self, names2d: tuple[str, ...], names_inst: tuple[str, ...], where: object) -> "BagData":
         """The same molecules with these features in this order; one that is not there is a DataError about `where`."""
@@ -138,9 +162,12 @@ class BagData:
         xinst = self.xinst[:, _places(self.names_inst, names_inst, "conformer", where)]
         return dataclasses.replace(self, x2d=x2d, xinst=xinst, names2d=names2d, names_inst=names_inst)
 
-    def gather(self, index: Tensor, targets: Targets | None = None) -> BagBatch:
-        """Copy the molecules `index` [B] (places in this data set) into one ragged float32 batch."""
-        rows, offsets, segment = self.rows(index)
+    def gather(self, index: Tensor, targets: Targets | None = None, total: int | None = None, fill: bool = False) -> BagBatch:
+        """Copy the molecules `index` [B] (places in this data set) into one ragged float32 batch.
+
+        `total`: how many instances they have, where the caller knows; with `fill`, how many rows the bucketed batch gets.
+        """
+        rows, offsets, segment = self.bucketed_rows(index, total) if fill and total else self.rows(index, total)
         picked = None if targets is None else targets.take(index)
         return BagBatch(self.x2d[index].float(), self.xinst[rows].float(), offsets, segment, index, picked)
 

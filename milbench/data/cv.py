@@ -11,7 +11,7 @@ import torch
 from milbench.configs import HPOConfig, LossWeightingConfig
 from milbench.data.bags import BagBatch, BagData
 from milbench.data.sampler import MultitaskBalancedBatchSampler
-from milbench.data.statistics import FoldStats, Scaler, fit_scaler, fit_target_scale, label_statistics
+from milbench.data.statistics import DeviceScaler, FoldStats, Scaler, fit_scaler, fit_target_scale, label_statistics
 from milbench.data.targets import Targets, as_targets, bitmasks
 from milbench.data.weighting import PatternGroups, pattern_groups, pattern_weights
 from milbench.errors import ConfigError, DataError
@@ -25,12 +25,19 @@ class ScaledBags:
     """Molecules with the scaling that a model was trained with (None: the features are used as they are)."""
 
     bags: BagData
-    scale2d: Scaler | None
-    scale_inst: Scaler | None
+    scale2d: Scaler | DeviceScaler | None
+    scale_inst: Scaler | DeviceScaler | None
 
-    def batch(self, index: torch.Tensor, targets: Targets | None = None) -> BagBatch:
-        """Standardised features (and targets, when given) of the molecules `index` [B]."""
-        batch = self.bags.gather(index, targets)
+    def on(self, device: torch.device) -> "ScaledBags":
+        """The same on a device; batches are made there."""
+        scale2d, scale_inst = (None if scaler is None else scaler.on(device) for scaler in (self.scale2d, self.scale_inst))
+        return ScaledBags(self.bags.on(device), scale2d, scale_inst)
+
+    def batch(
+        self, index: torch.Tensor, targets: Targets | None = None, total: int | None = None, fill: bool = False
+    ) -> BagBatch:
+        """Standardised features (and targets, when given) of the molecules `index` [B]; `total` and `fill` as in `gather`."""
+        batch = self.bags.gather(index, targets, total, fill)
         x2d = batch.x2d if self.scale2d is None else self.scale2d.apply(batch.x2d)
         xinst = batch.xinst if self.scale_inst is None else self.scale_inst.apply(batch.xinst)
         return dataclasses.replace(batch, x2d=x2d, xinst=xinst)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,10 +42,30 @@ class Scaler(_ByValue):
 
     def apply(self, x: Tensor) -> Tensor:
         """Standardise x [n, F] in place (x is a fresh copy) and return it."""
-        mean, scale = (torch.from_numpy(a).to(x.device) for a in (self.mean, self.scale))
+        return self.on(x.device).apply(x)
+
+    def on(self, device: torch.device) -> "DeviceScaler":
+        """The same statistics on a device."""
+        fill = None if self.fill is None else torch.from_numpy(self.fill).to(device)
+        return DeviceScaler(torch.from_numpy(self.mean).to(device), torch.from_numpy(self.scale).to(device), fill)
+
+
+class DeviceScaler(NamedTuple):
+    """A `Scaler` where the features are, so that a batch sends nothing there."""
+
+    mean: Tensor
+    scale: Tensor
+    fill: Tensor | None
+
+    def on(self, device: torch.device) -> "DeviceScaler":
+        """The same statistics on a device."""
+        return DeviceScaler(*(None if x is None else x.to(device) for x in self))  # type: ignore[arg-type]
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Standardise x [n, F] in place (x is a fresh copy) and return it."""
         if self.fill is not None:
-            x = torch.where(torch.isfinite(x), x, torch.from_numpy(self.fill).to(x.device))
-        return x.sub_(mean).div_(scale)
+            x = torch.where(torch.isfinite(x), x, self.fill)
+        return x.sub_(self.mean).div_(self.scale)
 
 
 def _chunks(x: Tensor | np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -61,6 +61,10 @@ class Targets:
         """These molecules [B]."""
         return Targets(*(getattr(self, f.name)[index] for f in fields(self)))
 
+    def on(self, device: torch.device) -> "Targets":
+        """The same on a device."""
+        return Targets(*(getattr(self, f.name).to(device) for f in fields(self)))
+
 
 def bitmasks(y: np.ndarray) -> np.ndarray:
     """Label pattern Σ y_t·2^t of each molecule, int64 [M]; -1 where a label is missing (seed 4.3). y [M, T] 0/1/NaN."""

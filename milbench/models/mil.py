@@ -119,11 +119,11 @@ class MILTaskAttnMixerWithAux(nn.Module):
         return (out.logits, out.abs_out, out.fluo_out, *extra)
 
     def task_embeddings(self, batch: BagBatch) -> tuple[Tensor, Tensor]:
-        """z [B, T, mixer_hidden] and attention [R, T]."""
+        """z [B, T, mixer_hidden] and attention [R, T]; the last bag of a bucketed batch is pooled and left."""
         e2d = self.proj2d(self.mol_norm(self.mol_embedder(batch.x2d)))
         tokens = self.inst_norm(self.inst_embedder(batch.xinst))
         pooled, attn = self.aggregator(tokens, batch.offsets, batch.segment)
-        e3d = self.proj3d(self.pooled_norm(pooled))
+        e3d = self.proj3d(self.pooled_norm(pooled[: len(batch)]))
         return self.mixer_norm(self.mixer.forward_pair(e2d, e3d)), attn
 
     def forward_bags(self, batch: BagBatch) -> MILOutput:

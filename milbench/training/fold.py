@@ -21,8 +21,9 @@ from milbench.stopping import Interrupted
 from milbench.tasks import TaskSet
 from milbench.training.memory import is_out_of_memory, reset_peak_memory
 from milbench.training.module import MILModule
+from milbench.training.resident import fold_loaders
 from milbench.training.resume import EVERY_S, TrainingCheckpoint, identity
-from milbench.training.trainer import LightningTrainerFactory, eval_loader, interruptible, start_at, train_loader
+from milbench.training.trainer import LightningTrainerFactory, interruptible, start_at
 
 EpochHook = Callable[["Epoch"], None]
 
@@ -194,11 +195,12 @@ class MILFoldTrainer:
     def _fit(self, module: MILModule, saver: TrainingCheckpoint, callbacks: Sequence[Callback]) -> None:
         fold, config = module.fold, module.hpo
         trainer = LightningTrainerFactory(config.runtime, self.max_epochs).build(callbacks)
-        loader = train_loader(fold, config, (trainer.global_rank, trainer.world_size))
+        share = trainer.global_rank, trainer.world_size
+        loader, val_loader = fold_loaders(fold, config, trainer.strategy.root_device, share)
         start_at(trainer, loader.sampler, saver.epoch, saver.batch)  # type: ignore[arg-type]
         with saver.stoppable() as stop, interruptible():
             try:
-                trainer.fit(module, loader, eval_loader(fold, fold.val, config.runtime))
+                trainer.fit(module, loader, val_loader)
             except RuntimeError as error:
                 if stop.asked is not None:  # the processes that make its batches were asked too, and are gone
                     raise Interrupted(stop.asked) from error
