@@ -15,8 +15,6 @@ with app.setup(hide_code=True):
     import numpy as np
 
     from milbench import figures, ui
-    from milbench.chem.geometry import most_attended, sdf_text, skeleton
-    from milbench.chem.molecules import draw_svg
     from milbench.data import attention as looks
     from milbench.data.store_view import StoreView
     from milbench.errors import MilbenchError
@@ -109,16 +107,19 @@ def choose_molecule(attention, label, outcome, task, threshold, view):
 
 @app.cell(hide_code=True)
 def molecule(attention, molecules, shown, task, view):
+    from milbench.chem.geometry import most_attended, sdf_text, skeleton  # RDKit: only once the table is there
+    from milbench.chem.molecules import draw_svg
+
     row, t = (molecules.value if len(molecules.value) else shown).iloc[0], attention.names.index(task.value)
     try:
         look = looks.look_at(attention, view, row["ID"])
     except MilbenchError as error:
         mo.stop(True, ui.problem(error))
-    return look, row, t
+    return draw_svg, look, most_attended, row, sdf_text, skeleton, t
 
 
 @app.cell(hide_code=True)
-def attention_of_molecule(attention, look, row):
+def attention_of_molecule(attention, draw_svg, look, row):
     heat = mo.ui.plotly(figures.attention_map(attention.names, look.conf_ids, look.attention, look.keys(attention.names)))
     _drawing = ui.picture(draw_svg(look.smiles), f"Structure of {look.id}")
     _facts = f"<b>{html.escape(look.id)}</b><br>{row['label'] or 'label unknown'}, predicted {row['prediction']:.3f}"
@@ -136,7 +137,7 @@ def conformer(heat, look, t):
 
 
 @app.cell(hide_code=True)
-def in_space(attention, chosen, look, t, task):
+def in_space(attention, chosen, look, most_attended, skeleton, t, task):
     _weight = look.attention[:, t]
     if look.positions is None:
         _views = [ui.dim("This data set keeps no coordinates: prepare molecules from SMILES to see their conformers.")]
@@ -155,7 +156,7 @@ def in_space(attention, chosen, look, t, task):
 
 
 @app.cell(hide_code=True)
-def exports(attention, everyone, look):
+def exports(attention, everyone, look, sdf_text):
     _tags = {f"attn_{name}": [f"{v:.6f}" for v in look.attention[:, i]] for i, name in enumerate(attention.names)}
     _sdf = mo.download(
         lambda: sdf_text(look.smiles, look.positions, [f"{look.id} #{c}" for c in look.conf_ids], _tags).encode(),

@@ -208,6 +208,15 @@ def write_text(path: str | Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def copy_folder(source: str | Path, folder: str | Path) -> int:
+    """Copy the files of `source` (not those of folders in it) to `folder`, which must not exist yet; gives their number."""
+    files = [file for file in sorted(Path(source).iterdir()) if file.is_file()]
+    with atomic_folder(folder) as partial:
+        for file in files:
+            shutil.copyfile(file, partial / file.name)
+    return len(files)
+
+
 def append_line(path: str | Path, line: str) -> None:
     """Append one line to a log that several processes may write; it is there whole or, where the disk is full, not at all."""
     path, content = Path(path), (line.rstrip("\n") + "\n").encode()

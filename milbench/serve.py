@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import tyro
 
 from milbench.errors import ConfigError
+from milbench.files import copy_folder
 from milbench.flags import OptionalCount
 from milbench.guard import ASGIApp, Guard, Receive, Scope, Send, new_token, redirect
 from milbench.workspace import ROOT_VARIABLE
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 2718, 20
-APPS_FOLDER = Path(__file__).parent.parent / "apps"
 HOME = "/apps/home"
 PUBLIC = frozenset({f"{HOME}/manifest.json"})
 """marimo's own static file that a browser asks for without cookies."""
@@ -121,13 +121,19 @@ def _kept(send: Send) -> Send:
     return sending
 
 
+def shipped(name: str) -> Path:
+    """The folder `name` (apps, notebooks) as an installed milbench carries it, or beside the package in a clone."""
+    carried = Path(__file__).parent / f"_{name}"
+    return carried if carried.is_dir() else Path(__file__).parent.parent / name
+
+
 def marimo_apps() -> Any:
     """Every app of the apps folder, run by marimo; their code stays here. All take marimo's assets from one address."""
     import marimo
 
-    files = sorted(APPS_FOLDER.glob("[a-z]*.py"))
+    files = sorted(shipped("apps").glob("[a-z]*.py"))
     if not files:
-        raise ConfigError(APPS_FOLDER, "holds no apps", do="run `milbench serve` from a clone of the repository")
+        raise ConfigError(shipped("apps"), "holds no apps", do="install milbench again")
     builder = marimo.create_asgi_app(quiet=True, include_code=False, show_tracebacks=True, asset_url=HOME, html_head=NO_MATHJAX)
     for file in files:
         builder = builder.with_app(path=f"/apps/{file.stem}", root=str(file))
@@ -139,7 +145,7 @@ class LabConfig:
     """JupyterLab on the notebooks."""
 
     folder: Annotated[Path, tyro.conf.Positional] = Path("notebooks")
-    """Folder with the notebooks."""
+    """Folder with the notebooks; where notebooks/ is not there, it is made with those of milbench."""
     port: OptionalCount = None
     """Port on this machine; default: the first free one that Jupyter finds."""
 
@@ -161,6 +167,8 @@ def run_lab(config: LabConfig) -> tuple[list[str], int]:
     """Become JupyterLab on 127.0.0.1, with Jupyter's own token."""
     import jupyterlab  # says at once what is not installed
 
+    if config == LabConfig(port=config.port) and not config.folder.is_dir():
+        sys.stdout.write(f"{copy_folder(shipped('notebooks'), config.folder)} notebooks copied to {config.folder}\n")
     if not config.folder.is_dir():
         raise ConfigError(config.folder, "no such folder", do="name the folder with your notebooks")
     port = [] if config.port is None else [f"--port={config.port}"]

@@ -19,6 +19,7 @@ from workbench import APPS, STORE, STUDY
 ALL = sorted(APPS.glob("[a-z]*.py"))
 STATES = {"study_review": ("tab=Parameters", "tab=Two+trials&trials=0,1", "tab=Optuna", "tab=Notes", "tab=Final+model")}
 """Addresses of apps whose cells do not all run at first."""
+HEAVY = {"torch", "lightning", "rdkit", "sklearn", "scipy", "sqlalchemy", "optuna_dashboard"}
 by_name = pytest.mark.parametrize("app", ALL, ids=[path.stem for path in ALL])
 
 
@@ -36,6 +37,13 @@ def test_an_app_is_short_and_its_cells_have_names(app: Path) -> None:
     assert len(lines) <= 250
     assert "def _(" not in app.read_text(encoding="utf-8")
     assert sum(line.startswith("@app.cell") for line in lines) == lines.count("@app.cell(hide_code=True)")
+
+
+@by_name
+def test_nothing_heavy_is_imported_before_the_first_cell_shows(app: Path) -> None:
+    code = "import sys; from runpy import run_path; cells = run_path(sys.argv[1]); cells['header'].run(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, app], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & HEAVY == set()
 
 
 @by_name
