@@ -15,10 +15,13 @@ import optuna
 from milbench.configs import HPOConfig, check_search_space, checked_pins, checked_ranges
 from milbench.data.assemble import TableOptions, load_tables
 from milbench.data.bags import BagData
+from milbench.data.choice import choose
 from milbench.data.cv import MILCVData
+from milbench.data.fold_table import with_folds
 from milbench.data.folds import study_folds
 from milbench.data.store import load_store, store_tasks
 from milbench.errors import ConfigError, DataError
+from milbench.features import STANDARD
 from milbench.files import make_folder, read_json, sweep_orphans
 from milbench.flags import assigned, gathered
 from milbench.hpo import Search
@@ -105,11 +108,16 @@ def final_parameters(config: PipelineConfig, tasks: TaskSet, pins: dict[str, Any
 
 
 def _check_inputs(config: PipelineConfig) -> None:
+    if config.prescaled and config.feature_scaling != STANDARD:
+        raise ConfigError("--prescaled", "was given together with --scaling or --clip", do="leave out one of the two")
     tables = {"--labels": config.labels, "--feat2d_scaled": config.feat2d_scaled, "--feat3d_scaled": config.feat3d_scaled}
     if config.store is not None:
         given = [flag for flag, path in tables.items() if path is not None]
         if given:
             raise ConfigError("--store", f"was given together with {given[0]}", do="give a store or tables, not both")
+        if config.fold_col != PipelineConfig.fold_col and config.fold_table is None:
+            do = "name the table that has it: --fold_table"
+            raise ConfigError("--fold_col", "a store has one fold column", got=config.fold_col, do=do)
         return
     missing = [flag for flag, path in tables.items() if path is None]
     if missing:
@@ -151,16 +159,19 @@ class PreparedHPOData:
     @cached_property
     def cv(self) -> MILCVData:
         """What a study trains on."""
-        return MILCVData(self.bags, self.fold_of, self.tasks, self.config.prescaled, self.config.impute)
+        config = self.config
+        return MILCVData(self.bags, self.fold_of, self.tasks, config.prescaled, config.impute, config.feature_scaling)
 
     @cached_property
     def final(self) -> MILFinalData:
         """What the final model trains on, molecules that have no fold included, and what it is scored on."""
-        no_fold = (self.fold_of < 0) & used_splits(self.bags, self.config)
+        config = self.config
+        no_fold = (self.fold_of < 0) & used_splits(self.bags, config)
         fold_of = np.where(no_fold, self.fold_of.max() + 1, self.fold_of)
-        leaderboard = np.flatnonzero(self.bags.split == self.config.leaderboard_split)
+        leaderboard = np.flatnonzero(self.bags.split == config.leaderboard_split)
+        how = (config.prescaled, config.impute, config.feature_scaling)
         monitors = tuple(np.unique(self.fold_of[self.fold_of >= 0]).tolist())
-        return MILFinalData(self.bags, self.tasks, fold_of, leaderboard, self.config.prescaled, self.config.impute, monitors)
+        return MILFinalData(self.bags, self.tasks, fold_of, leaderboard, *how, monitors=monitors)
 
 
 def used_splits(bags: BagData, config: PipelineConfig) -> np.ndarray:
@@ -181,6 +192,7 @@ class HPODataBuilder:
             bags, _ = load_store(config.store)
         else:
             bags = load_tables(config.labels, config.feat2d_scaled, self._instances(), tasks, self._options())  # type: ignore[arg-type]
+        bags = choose(with_folds(bags, config.fold_table, config.columns), config.choice)
         data = PreparedHPOData(bags, tasks, self._folds(bags), config)
         for k in range(data.cv.n_folds if config.run_hpo else 0):
             data.cv.fold(k)

@@ -157,6 +157,8 @@ def _collect(
         left.append(part.loc[wrong, ["ID", "reason", "detail"]])
         part = part.loc[~wrong].drop(columns=["reason", "detail"])
         counts.update({"predicted": len(part), "from_2d_alone": np.count_nonzero(part["from_2d_alone"])})
+        if "clipped_features" in part:
+            counts["clipped"] += int(np.count_nonzero(part["clipped_features"]))
         if "in_domain" in part:
             counts["outside"] += int(np.count_nonzero(~part["in_domain"].to_numpy(bool)))
         return part
@@ -202,6 +204,10 @@ def _lines(config: PredictConfig, about: dict[str, Any], speed: str) -> list[str
     lines = [f"{config.out}: {n['predicted']:,} of {n['rows']:,} molecules predicted{mean}"]
     if n["from_2d_alone"]:
         lines.append(f"{n['from_2d_alone']:,} without conformers: from 2D alone (column from_2d_alone)")
+    if n.get("clipped"):
+        lines.append(
+            f"{n['clipped']:,} with a feature beyond what the model is given, which was limited (column clipped_features)"
+        )
     if about["in_domain_from"] is not None:
         least = ", ".join(f"{value:.3f}" for value in about["in_domain_from"])
         lines.append(f"{n.get('outside', 0):,} outside the domain (nearest training molecule less similar than {least})")

@@ -61,8 +61,9 @@ class Predictor:
     def tables(self, start: int, stop: int, attention: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Molecules start:stop of the store, one row each, and where it is asked for their conformers, one row each.
 
-        ID, conformers, from_2d_alone, pred_<task>, std_<task> of several models, what a score needs where labels are known,
-        nearest_similarity, nearest_id and in_domain where they can be said; reason and detail of what cannot be predicted.
+        ID, conformers, from_2d_alone, pred_<task>, std_<task> of several models, clipped_features where the first model limits
+        any, what a score needs where labels are known, nearest_similarity, nearest_id and in_domain where they can be said;
+        reason and detail of what cannot be predicted.
         """
         parts = list(self._batches(start, stop, attention))
         molecules = pd.concat([one for one, _ in parts], ignore_index=True)
@@ -71,7 +72,7 @@ class Predictor:
     def _batches(self, start: int, stop: int, attention: bool) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         edges = cut(self.store.offsets, start, stop, EVAL_BATCH, BATCH_INSTANCES)
         for first, last in pairwise(edges.tolist()):
-            bags = self.store.bags(first, last).with_features(*self.model.features, self.store.folder)
+            bags = self.model.members[0].fitted(self.store.bags(first, last), self.store.folder)
             wrong = np.full(len(bags), "", dtype=object) if self.model.imputes else not_finite(bags)
             rows = np.flatnonzero(wrong == "")
             predictions = self._predict(bags, rows)
@@ -89,13 +90,15 @@ class Predictor:
         return EnsemblePredictions(none, none, none.astype(np.float32))
 
     def _molecules(self, bags: BagData, rows: np.ndarray, predictions: EnsemblePredictions) -> pd.DataFrame:
-        sizes, names = bags.bag_sizes, self.model.tasks.names
+        sizes, names, first = bags.bag_sizes, self.model.tasks.names, self.model.members[0]
         table: dict[str, Any] = {"ID": bags.ids, "conformers": sizes, "from_2d_alone": sizes == 0}
         whole = np.full((2, len(bags), len(names)), np.nan)
         whole[:, rows] = predictions.probability, predictions.spread
         table |= {f"pred_{name}": whole[0, :, t] for t, name in enumerate(names)}
         if len(self.model.members) > 1:
             table |= {f"std_{name}": whole[1, :, t] for t, name in enumerate(names)}
+        if first.clips:
+            table["clipped_features"] = first.clipped(bags)
         if self.has_labels:
             table |= scored_columns(bags, np.arange(len(bags)), whole[0], self.model.tasks)
         if self.knows_domain and bags.smiles is not None:

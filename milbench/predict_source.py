@@ -55,6 +55,7 @@ def _prepare(config: PredictConfig, model: Ensemble, store: Path) -> None:
     from milbench.chem.prepare import prepare
 
     names2d, names_inst = model.features
+    flat = model.conformers == 0  # conformers that it is not given need not be made
     recipe = model.recipe
     if recipe is None:
         what = "the model was trained on tables: how to make its features is not known"
@@ -62,10 +63,15 @@ def _prepare(config: PredictConfig, model: Ensemble, store: Path) -> None:
         raise ConfigError(config.source, what, do=do)
     _say_differences(config, recipe)
     write_json(config.work / "tasks.json", model.tasks.to_dict())
-    about = {"features_2d": list(names2d), "features_3d": list(names_inst), "content": model.members[0].info["data"]}
+    about = {
+        "features_2d": list(names2d),
+        "features_3d": [] if flat else list(names_inst),
+        "content": model.members[0].info["data"],
+    }
     write_json(config.work / MODEL, about)
     settings: dict[str, Any] = {name: recipe[name] for name in RECIPE}
     settings |= {name: tuple(settings[name]) for name in ("sets_2d", "sets_3d")}
+    settings |= {"conformers": 0} if flat else {}
     asked = PrepareConfig(
         source=config.source,
         out=store,

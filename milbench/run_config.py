@@ -11,7 +11,8 @@ from milbench.cluster import ClusterFlags, Flags
 from milbench.columns import Columns
 from milbench.configs import RuntimeConfig
 from milbench.errors import ConfigError
-from milbench.flags import OptionalPath, OptionalText
+from milbench.features import FeatureChoice, Kind, Scaling
+from milbench.flags import OptionalCount, OptionalPath, OptionalText
 from milbench.params import Param
 
 ARTIFACT_PREFIX = "multimodal_mil_aux_gpu"
@@ -108,7 +109,9 @@ class PipelineConfig:
     split_col: str = "split"
     """Name of the split column; absent: everything is `train`."""
     fold_col: str = "cv_fold"
-    """Name of the fold column; absent or empty: folds are made, balanced over label patterns."""
+    """Name of the fold column; absent or empty: folds are made, balanced over label patterns. A store has its own folds."""
+    fold_table: OptionalPath = None
+    """Table with the ID and fold columns, as `milbench folds` writes it, instead of the folds of the labels table or store."""
     use_splits: tuple[str, ...] = ("train",)
     """Splits that are trained on and cross-validated."""
     folds: int = 5
@@ -121,6 +124,16 @@ class PipelineConfig:
     """Skip the standardisation inside the fold."""
     keep_empty_bags: bool = False
     """Keep molecules without conformers; they are predicted from 2D alone."""
+    features2d: tuple[str, ...] = ()
+    """2D columns to train on, by set name (rdkit217, morgan, …) or glob ('morgan*'); default: all."""
+    features3d: tuple[str, ...] = ()
+    """Conformer columns to train on, by set name (whim, huckel, …) or glob; default: all."""
+    conformers: OptionalCount = None
+    """Use the first so many conformers of each molecule; 0: 2D alone; default: all."""
+    scaling: Kind = "standard"
+    """How features are scaled in the fold: standard, or first with short tails: signed_log, quantile."""
+    clip: float = 0.0
+    """Limit scaled features to so many standard deviations (0: no limit)."""
     run_hpo: bool = False
     """Search hyperparameters; otherwise they are read from --best_params_json."""
     trials: int = 50
@@ -181,6 +194,16 @@ class PipelineConfig:
     def columns(self) -> Columns:
         """The column names."""
         return Columns(self.id_col, self.conf_col, self.split_col, self.fold_col)
+
+    @property
+    def choice(self) -> FeatureChoice:
+        """The features and conformers to train on."""
+        return FeatureChoice(self.features2d, self.features3d, self.conformers)
+
+    @property
+    def feature_scaling(self) -> Scaling:
+        """How features are scaled."""
+        return Scaling(self.scaling, self.clip)
 
     @property
     def runtime(self) -> RuntimeConfig:

@@ -11,10 +11,19 @@ import torch
 from milbench.configs import HPOConfig, LossWeightingConfig
 from milbench.data.bags import BagBatch, BagData
 from milbench.data.sampler import MultitaskBalancedBatchSampler
-from milbench.data.statistics import DeviceScaler, FoldStats, Scaler, fit_scaler, fit_target_scale, label_statistics
+from milbench.data.statistics import (
+    DeviceScaler,
+    FoldStats,
+    Scaler,
+    count_clipped,
+    fit_scaler,
+    fit_target_scale,
+    label_statistics,
+)
 from milbench.data.targets import Targets, as_targets, bitmasks
 from milbench.data.weighting import PatternGroups, pattern_groups, pattern_weights
 from milbench.errors import ConfigError, DataError
+from milbench.features import STANDARD, Scaling
 from milbench.tasks import EUOS25, TaskSet
 
 log = logging.getLogger(__name__)
@@ -103,7 +112,8 @@ class FoldData:
 class MILCVData:
     """A data set and its folds. `fold_of` [M] int64: the fold in which each molecule validates, -1 for none (never used).
 
-    `prescaled` skips standardisation; `impute="median"` replaces non-finite features by the training fold's median.
+    `prescaled` skips standardisation; `impute="median"` replaces non-finite features by the training fold's median; `scaling`
+    says what is done to heavy tails.
     """
 
     bags: BagData
@@ -111,6 +121,7 @@ class MILCVData:
     tasks: TaskSet = EUOS25
     prescaled: bool = False
     impute: str = "none"
+    scaling: Scaling = STANDARD
     _fitted: dict[int, FoldData] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +129,8 @@ class MILCVData:
             raise ConfigError("--impute", got=self.impute, want="none or median")
         if self.impute == "median" and self.prescaled:
             raise ConfigError("--impute", "needs the scaling in the fold", do="leave out --prescaled, or impute beforehand")
+        if self.prescaled and self.scaling != STANDARD:
+            raise ConfigError("--scaling, --clip", "need the scaling in the fold", do="leave out --prescaled")
         if len(self.fold_of) != len(self.bags):
             raise DataError("folds", got=len(self.fold_of), want=f"one for each of the {len(self.bags)} molecules")
         if self.n_folds < 2:
@@ -143,10 +156,10 @@ class MILCVData:
         return self._fitted[k]
 
     def _fit(self, train: np.ndarray, k: int) -> FoldStats:
-        bags, impute = self.bags, self.impute == "median"
-        rows, _, _ = bags.rows(torch.from_numpy(train))
-        scale2d = None if self.prescaled else fit_scaler(bags.x2d, train, impute=impute)
-        scale_inst = None if self.prescaled else fit_scaler(bags.xinst, rows.numpy(), impute=impute)
+        bags, how = self.bags, {"impute": self.impute == "median", "scaling": self.scaling}
+        rows = bags.rows(torch.from_numpy(train))[0].numpy()
+        scale2d = None if self.prescaled else fit_scaler(bags.x2d, train, **how)
+        scale_inst = None if self.prescaled else fit_scaler(bags.xinst, rows, **how)
         for scaler, names in ((scale2d, bags.names2d), (scale_inst, bags.names_inst)):
             if scaler is None:
                 continue
@@ -154,6 +167,8 @@ class MILCVData:
             if wrong.size:
                 do = "mend the feature, or impute with the training fold's median"
                 raise DataError(f"fold {k}", "NaN or inf among the training molecules", column=names[wrong[0]], do=do)
+        if scale2d is not None and scale_inst is not None and self.scaling.clip:
+            self._say_what_is_clipped(k, count_clipped(scale2d, bags.x2d, train), count_clipped(scale_inst, bags.xinst, rows))
         return FoldStats(
             scale2d=scale2d,
             scale_inst=scale_inst,
@@ -161,6 +176,12 @@ class MILCVData:
             scale_fluo=fit_target_scale(bags.raw.fluo[train]),
             **label_statistics(bags.raw.y[train]),
         )
+
+    def _say_what_is_clipped(self, k: int, in_2d: tuple[int, int], in_inst: tuple[int, int]) -> None:
+        said = (
+            "fold %d: %d 2D values (%d columns) and %d conformer values (%d columns) of training molecules are clipped at %g sd"
+        )
+        log.info(said, k, *in_2d, *in_inst, self.scaling.clip)
 
     def _say_what_is_missing(self, fold: FoldData) -> None:
         """No positive at all is an error; a task without positives in training or validation is named once."""

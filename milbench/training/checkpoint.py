@@ -9,6 +9,7 @@ import torch
 
 from milbench.configs import MILModelConfig
 from milbench.data.bags import BagData
+from milbench.data.choice import first_conformers, without_conformers
 from milbench.data.cv import FoldData, ScaledBags
 from milbench.data.statistics import Scaler
 from milbench.errors import DataError
@@ -34,9 +35,36 @@ class TrainedModel:
     info: dict[str, Any]
 
     def evaluator(self, bags: BagData) -> ModelEvaluator:
-        """Predicts and scores the molecules of `bags`; further features are left out, missing ones are a DataError."""
-        bags = bags.with_features(self.names2d, self.names_inst, "the data")
-        return ModelEvaluator(self.model, ScaledBags(bags, self.scale2d, self.scale_inst), self.tasks)
+        """Predicts and scores the molecules of `bags`; further features and conformers are left out, missing features are a
+        DataError.
+        """
+        return ModelEvaluator(self.model, ScaledBags(self.fitted(bags, "the data"), self.scale2d, self.scale_inst), self.tasks)
+
+    @property
+    def conformers(self) -> int | None:
+        """How many conformers of each molecule it is given, the first ones; None: all."""
+        return self.info.get("conformers")
+
+    def fitted(self, bags: BagData, where: object) -> BagData:
+        """The molecules with the features and conformers that it is given; a feature that is missing is a DataError."""
+        if self.conformers == 0:  # conformer features, if there are any, are not looked at
+            bags = without_conformers(bags, self.names_inst)
+        bags = bags.with_features(self.names2d, self.names_inst, where)
+        return bags if self.conformers is None else first_conformers(bags, self.conformers)
+
+    @property
+    def clips(self) -> bool:
+        """Whether it limits scaled features."""
+        return self.scale2d is not None and self.scale2d.clip is not None
+
+    def clipped(self, bags: BagData) -> np.ndarray:
+        """Of each molecule of the `fitted` bags how many of its features, its conformers' among them, are limited, [M]."""
+        counts = np.zeros(len(bags), dtype=np.int64)
+        if self.scale2d is not None and self.scale_inst is not None:
+            counts += self.scale2d.beyond(bags.x2d.float()).sum(axis=1)
+            molecule = np.repeat(np.arange(len(bags)), bags.bag_sizes)
+            np.add.at(counts, molecule, self.scale_inst.beyond(bags.xinst.float()).sum(axis=1))
+        return counts
 
     @property
     def imputes(self) -> bool:

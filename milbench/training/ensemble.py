@@ -53,6 +53,11 @@ class Ensemble:
         return self.members[0].names2d, self.members[0].names_inst
 
     @property
+    def conformers(self) -> int | None:
+        """How many conformers of each molecule the members are given, the first ones; None: all."""
+        return self.members[0].conformers
+
+    @property
     def imputes(self) -> bool:
         """Whether every member can be given features that are not finite."""
         return all(member.imputes for member in self.members)
@@ -64,7 +69,7 @@ class Ensemble:
         return recipes[0] if all(same_recipe(recipes[0], other) for other in recipes) else None
 
     def predict(self, bags: BagData, rows: np.ndarray) -> EnsemblePredictions:
-        """Predict the molecules `rows` [n] of `bags`."""
+        """Predict the molecules `rows` [n] of `bags`; attention is that of the conformers that the members are given."""
         predictions = [member.evaluator(bags).predict(rows) for member in self.members]
         probability = np.stack([one.probability for one in predictions])
         attention = np.stack([one.attention for one in predictions])
@@ -90,6 +95,9 @@ def load_model(*paths: str | Path) -> Ensemble:
             raise ConfigError(path, "predicts other endpoints", got=", ".join(part.tasks.names), want=f"those of {paths[0]}")
         if part.features != first.features:
             raise ConfigError(path, f"was trained on other features than {paths[0]}", do="predict with each by itself")
+        if part.conformers != first.conformers:
+            what = f"was trained on another number of conformers than {paths[0]}"
+            raise ConfigError(path, what, do="predict with each by itself")
     members = {one: member for part in parts for one, member in zip(part.hashes, part.members, strict=True)}
     repeated = sum(len(part.members) for part in parts) - len(members)
     if repeated:

@@ -14,11 +14,13 @@ import pandas as pd
 
 from milbench.configs import HPOConfig
 from milbench.data.bags import BagData
+from milbench.data.choice import CHOSEN
 from milbench.data.cv import FoldData, MILCVData
 from milbench.data.domain import domain_of
 from milbench.data.manifest import MODEL
 from milbench.errors import DataError
 from milbench.export import attention_table, prediction_table
+from milbench.features import STANDARD, Scaling
 from milbench.files import content_hash, make_folder, read_json, remove, write_json, write_table, write_text
 from milbench.metrics import Metrics, evaluate, warn_undefined
 from milbench.recipe import recipe_of
@@ -54,6 +56,7 @@ class MILFinalData:
     leaderboard: np.ndarray
     prescaled: bool = False
     impute: str = "none"
+    scaling: Scaling = STANDARD
     monitors: tuple[int, ...] = ()
 
     @property
@@ -73,7 +76,7 @@ class MILFinalData:
             parts[self.leaderboard] = 0
         else:
             parts = np.where(self.fold_of < 0, -1, np.where(self.fold_of == self.inner(member), 0, 1))
-        return MILCVData(self.bags, parts, self.tasks, self.prescaled, self.impute).fold(0)
+        return MILCVData(self.bags, parts, self.tasks, self.prescaled, self.impute, self.scaling).fold(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,9 @@ class MILFinalTrainer:
         return self._hash(dataclasses.asdict(self.final))
 
     def _hash(self, *settings: object) -> str:
-        text = repr((self.data.bags.content, self.config.to_params(self.data.tasks), self.config.runtime, *settings))
+        data = self.data
+        how = (data.prescaled, data.impute, data.scaling)
+        text = repr((data.bags.content, how, self.config.to_params(data.tasks), self.config.runtime, *settings))
         return content_hash(self.data.fold_of, self.data.leaderboard, text=text)
 
     @property
@@ -161,6 +166,7 @@ class MILFinalTrainer:
             "monitored": result.metrics.to_dict(),
             "data": self.data.bags.content,
             "recipe": recipe_of(self.data.bags.provenance),
+            "conformers": self.data.bags.provenance.get(CHOSEN, {}).get("conformers"),
             "mark": mark,
         }
         save_checkpoint(path, result.model, fold, self.data.tasks, info)

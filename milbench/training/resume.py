@@ -42,7 +42,7 @@ class _Stateful(Protocol):
 def identity(fold: FoldData, config: HPOConfig, tasks: TaskSet) -> dict[str, Any]:
     """What must be the same for a training to go on: data, molecules, scaling, tasks, seed, numerics, hyperparameters."""
     bags, runtime, scaler = fold.bags, config.runtime, fold.stats.scale2d
-    scaling = "none" if scaler is None else "standard" if scaler.fill is None else "standard, imputed"
+    scaling = "none" if scaler is None else scaler.scaling.words + ("" if scaler.fill is None else ", imputed")
     arrays = (bags.x2d.numpy(), bags.xinst.numpy(), bags.offsets.numpy(), *vars(bags.raw).values())
     return {
         "data": bags.content or content_hash(*arrays),

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from milbench.cards import write_cards
 from milbench.configs import HPOConfig, check_search_space
+from milbench.data.choice import CHOSEN
 from milbench.errors import StudyError
 from milbench.files import content_hash, lend_lock, make_folder, write_json, write_table
 from milbench.run_config import ARTIFACT_PREFIX
@@ -75,6 +76,8 @@ class MILStudyRunner:
             "seed": run.runtime.seed,
             "prescaled": data.prescaled,
             "impute": data.impute,
+            "scaling": data.scaling.words,
+            "features": json.dumps(data.bags.provenance.get(CHOSEN, {})),
             "precision": run.runtime.precision,
             "fixed": ", ".join(sorted([f"{k}={v}" for k, v in run.pins.items()] + [p.range_flag for p in run.ranges.values()])),
         }

@@ -48,7 +48,7 @@ def test_a_constant_column_has_unit_scale(value: float) -> None:
 def test_the_order_of_chunks_is_not_the_number_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) * 1e3
     whole = fit_scaler(x, np.arange(100))
-    monkeypatch.setattr(statistics, "_CHUNK", 7)
+    monkeypatch.setattr(statistics, "_CELLS", 21)
     pieces = fit_scaler(x, np.arange(100))
     np.testing.assert_allclose(pieces.mean, whole.mean, rtol=1e-6)
     np.testing.assert_allclose(pieces.scale, whole.scale, rtol=1e-6)
