@@ -91,15 +91,13 @@ def choose_molecule(attention, label, outcome, task, threshold, view):
     shown = looks.filtered(everyone, label.value, outcome.value)
     mo.stop(shown.empty, ui.empty("No molecule is like that", "Choose another label, outcome or threshold."))
     _at = shown.index[shown["ID"] == ui.param("molecule")]
-    molecules = mo.ui.table(
+    molecules = ui.grid(
         shown,
+        f"{len(shown):,} of {len(everyone):,} molecules: choose one",
         selection="single",
         initial_selection=[int(_at[0]) if len(_at) else 0],
         page_size=6,
         format_mapping={name: "{:.3f}".format for name in ("prediction", "entropy", "top_attention")},
-        show_column_summaries=False,
-        show_data_types=False,
-        label=f"{len(shown):,} of {len(everyone):,} molecules: choose one",
     )
     molecules
     return everyone, molecules, shown

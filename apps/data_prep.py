@@ -140,8 +140,8 @@ def patterns(seen):
 @app.cell(hide_code=True)
 def molecules(seen):
     _frame = seen.molecules.assign(structure=seen.molecules["smiles"])[["structure", *seen.molecules.columns]]
-    _look = {"show_column_summaries": False, "show_data_types": False, "page_size": 5, "selection": None}
-    mo.accordion({f"All {len(seen):,} molecules, drawn": mo.ui.table(_frame, format_mapping={"structure": ui.drawn}, **_look)})
+    _grid = ui.grid(_frame, page_size=5, format_mapping={"structure": ui.drawn})
+    mo.accordion({f"All {len(seen):,} molecules, drawn": _grid})
     return
 
 

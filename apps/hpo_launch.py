@@ -14,24 +14,16 @@ with app.setup(hide_code=True):
     import marimo as mo
 
     from milbench import ui
+    from milbench.cost import cost_folder, start_timing
     from milbench.data.manifest import load_labels, store_tasks
     from milbench.errors import MilbenchError
     from milbench.figures import batches, composition, history, trial_curves
     from milbench.jobs import STUDIES, read_job, resume, stop, submit
-    from milbench.launch import (
-        LaunchPlan,
-        beyond,
-        free_name,
-        from_url,
-        new_study_folder,
-        preview_batches,
-        settings_of,
-        to_url,
-    )
+    from milbench.launch import LaunchPlan, beyond, free_name, from_url, new_study_folder, preview_batches, settings_of, to_url
     from milbench.machine import machine_line
     from milbench.report import number
     from milbench.review.study import begun, shown_trials
-    from milbench.search_ui import budget_controls, search_controls, search_layout
+    from milbench.search_ui import budget_controls, cost_layout, search_controls, search_layout
     from milbench.trial_tables import rows
     from milbench.workspace import STUDY_FILE, jobs_in, scan, study_folders
 
@@ -67,7 +59,8 @@ def controls(store, stores):
         rows=3,
         full_width=True,
     )
-    return budget, info, more, name, search, tasks
+    estimate = mo.ui.run_button(label="Time an epoch")
+    return budget, estimate, info, more, name, search, tasks
 
 
 @app.cell(hide_code=True)
@@ -130,10 +123,19 @@ def preview(info, study_plan, tasks, wrong):
 
 
 @app.cell(hide_code=True)
+def cost(estimate, study_plan, tick, wrong):
+    tick.value
+    mo.stop(wrong is not None)
+    _said = ui.attempt(lambda: start_timing(ui.root(), study_plan)) if estimate.value else None
+    ui.stack(ui.section("4 · What it will cost"), estimate, _said, cost_layout(study_plan, cost_folder(ui.root(), study_plan)))
+    return
+
+
+@app.cell(hide_code=True)
 def launch_button(study_plan, wrong):
     launch = mo.ui.run_button(label="Launch the study", kind="success", disabled=wrong is not None)
     _line = mo.md(f"```sh\n{study_plan.text}\n```") if wrong is None else ui.problem(wrong)
-    mo.vstack([mo.Html(ui.section("4 · Launch")), mo.md("The same from a terminal:"), _line, launch])
+    mo.vstack([mo.Html(ui.section("5 · Launch")), mo.md("The same from a terminal:"), _line, launch])
     return (launch,)
 
 
@@ -190,7 +192,7 @@ def progress(folder, go_on, seen, stop_it, watched):
     _machine = machine_line(int(_group) if _group.isdigit() and job.cluster == "local" else None)
     mo.vstack(
         [
-            mo.Html(ui.section("5 · Watch")),
+            mo.Html(ui.section("6 · Watch")),
             mo.hstack([watched, _state, *_buttons, _links], justify="start", gap=1.2, align="center"),
             mo.Html(f'<span class="mb-dim">{html.escape(_machine)}</span>'),
         ]
@@ -215,14 +217,7 @@ def live(folder, seen):
 @app.cell(hide_code=True)
 def trial_table(view):
     _shown = shown_trials(view).sort_values("trial", ascending=False)
-    mo.ui.table(
-        _shown,
-        selection=None,
-        page_size=8,
-        show_column_summaries=False,
-        show_data_types=False,
-        label="Trials, the newest first",
-    )
+    ui.grid(_shown, "Trials, the newest first", page_size=8)
     return
 
 

@@ -85,15 +85,8 @@ def glance(folder, found, study):
 def trial_table(found):
     _shown = shown_trials(found)
     _asked = [int(text) for text in ui.param("trials").split(",") if text.isdigit()] or [found.best or 0]
-    picked = mo.ui.table(
-        _shown,
-        selection="multi",
-        initial_selection=[place for place, trial in enumerate(_shown["trial"]) if trial in _asked],
-        page_size=8,
-        show_column_summaries=False,
-        show_data_types=False,
-        label="Tick the trials to look at",
-    )
+    _ticked = [place for place, trial in enumerate(_shown["trial"]) if trial in _asked]
+    picked = ui.grid(_shown, "Tick the trials to look at", selection="multi", initial_selection=_ticked, page_size=8)
     picked
     return (picked,)
 

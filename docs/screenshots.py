@@ -49,6 +49,7 @@ def main() -> None:
 def take(page: Any, path: Path, width: int) -> None:
     """A picture of the whole page, as tall as it is."""
     quiet(page, 2000)
+    page.evaluate("document.querySelector('#App').scrollTop = 0")
     tall = page.evaluate("document.querySelector('#App').scrollHeight")
     height = min(max(tall, 500), TALLEST)
     while True:

@@ -28,7 +28,7 @@ from milbench.jobs_commands import JobsConfig, run_jobs, sent, spelled, start_of
 from milbench.predict_config import PredictConfig
 from milbench.prepare_config import PrepareConfig
 from milbench.proxy import ProxyConfig, run_proxy
-from milbench.run_config import HpoConfig, PipelineConfig
+from milbench.run_config import CostConfig, HpoConfig, PipelineConfig
 from milbench.runlog import as_job, describe_job, is_job, log_to_console
 from milbench.serve import LabConfig, ServeConfig, run_lab, run_serve
 from milbench.version import __version__
@@ -84,6 +84,12 @@ def _hpo(config: HpoConfig) -> Said:
     return [], 0
 
 
+def _cost(config: CostConfig) -> Said:
+    from milbench.cost import run_cost
+
+    return run_cost(config), 0
+
+
 def _demo(config: DemoConfig) -> Said:
     from milbench.demo import run_demo
 
@@ -111,6 +117,7 @@ def _predict(config: PredictConfig) -> Said:
 COMMANDS: dict[str, tuple[type, Callable[[Any], Said]]] = {
     "run": (PipelineConfig, _run),
     "hpo": (HpoConfig, _hpo),
+    "cost": (CostConfig, _cost),
     "demo": (DemoConfig, _demo),
     "params": (ParamsConfig, _params),
     "prepare": (PrepareConfig, _prepare),

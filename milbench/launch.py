@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,11 +191,7 @@ class BatchPreview:
 
 def preview_batches(labels: StoreLabels, plan: LaunchPlan) -> BatchPreview:
     """The composition of the first fold's first epoch; a searched parameter stands in the middle of its range."""
-    run = plan.checked()
-    known = parameters(labels.tasks) | run.ranges
-    params = {name: _middle(param) for name, param in known.items() if param.is_searched and param.group in _BATCH_GROUPS}
-    lam = {name: param.default for name, param in known.items() if param.field == "lam"}
-    config = HPOConfig.from_params({**lam, **params, **run.pins}, labels.tasks)
+    config = middle_config(plan.checked(), labels.tasks, ("sampler", "optimization"))
     used = np.isin(labels.split.astype(str), ["train"])
     fold_of = study_folds(labels.y, labels.fold, used, plan.folds, plan.seed)
     train = np.flatnonzero((fold_of >= 0) & (fold_of != fold_of[fold_of >= 0].min()))
@@ -203,7 +199,12 @@ def preview_batches(labels: StoreLabels, plan: LaunchPlan) -> BatchPreview:
     return BatchPreview(composed.summary(labels.tasks.names), composed.preview(), len(train), composed.batch_size)
 
 
-_BATCH_GROUPS = ("sampler", "optimization")
+def middle_config(run: CVRunConfig, tasks: TaskSet, groups: Collection[str] = tuple(GROUPS)) -> HPOConfig:
+    """A study's configuration with every searched parameter of these groups in the middle of its range."""
+    known = parameters(tasks) | run.ranges
+    params = {name: _middle(param) for name, param in known.items() if param.is_searched and param.group in groups}
+    lam = {name: param.default for name, param in known.items() if param.field == "lam"}
+    return HPOConfig.from_params({**lam, **params, "min_w": run.min_w, **run.pins}, tasks, runtime=run.runtime)
 
 
 def _middle(param: Param) -> Any:

@@ -66,8 +66,8 @@ class PipelineEnvironmentFactory:
 
     config: PipelineConfig
 
-    def create(self) -> PipelineEnvironment:
-        """Study folder made and swept of what killed writers left; devices, tasks, pins and inputs checked."""
+    def checked(self) -> PipelineEnvironment:
+        """Devices, tasks, pins and inputs checked; nothing is written."""
         config = self.config
         _check_inputs(config)
         _check_machine(config)
@@ -79,13 +79,17 @@ class PipelineEnvironmentFactory:
             raise ConfigError("--fix min_w", "is a setting of the study", do=f"use --min_w {pins['min_w']}")
         if "min_w" in ranges:
             raise ConfigError("--range min_w", "is a setting of the study", do="use --min_w or --search_min_w")
-        run, final = config.cv_run(pins, ranges), config.final
         if config.run_hpo:
             check_search_space(tasks, pins, ranges)
         elif not config.params_path.is_file():
             raise DataError(config.params_path, "no parameters to train with", do="add --run_hpo, or name a --best_params_json")
         else:
             final_parameters(config, tasks, pins)
+        return PipelineEnvironment(config, RunFolder(config.study_dir), tasks, config.cv_run(pins, ranges))
+
+    def create(self) -> PipelineEnvironment:
+        """All that is checked; then the study folder is made and swept of what killed writers left."""
+        environment, config, final = self.checked(), self.config, self.config.final
         make_folder(config.study_dir)
         if config.run_hpo and (config.storage or (config.study_dir / "study.db").is_file()):
             open_storage(config.study_dir, config.storage)
@@ -95,7 +99,7 @@ class PipelineEnvironmentFactory:
         for folder in (config.study_dir, final_folder, final_folder / MEMBERS):
             for orphan in sweep_orphans(folder):
                 log.info("removed %s, left by an interrupted run", orphan)
-        return PipelineEnvironment(config, RunFolder(config.study_dir), tasks, run)
+        return environment
 
 
 def final_parameters(config: PipelineConfig, tasks: TaskSet, pins: dict[str, Any]) -> HPOConfig:

@@ -261,6 +261,16 @@ class HpoConfig(PipelineConfig):
         return cls(**{name: value for name, value in vars(config).items() if name not in others})
 
 
+@dataclass(frozen=True)
+class CostConfig(HpoConfig):
+    """How long a search would take, and how much memory: an epoch is timed, nothing is kept. Takes the flags of `hpo`."""
+
+    study_dir: Path = Path("runs")
+    """Not looked at."""
+    json: OptionalPath = None
+    """Write what was timed here too."""
+
+
 def at_least(flag: str, value: int, least: int) -> None:
     """A ConfigError that names the flag when `value` is less than `least`."""
     if value < least:

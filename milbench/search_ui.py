@@ -2,11 +2,14 @@
 
 import html
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import marimo as mo
 
 from milbench import ui
+from milbench.cost import read_cost
+from milbench.errors import DataError
 from milbench.launch import GROUPS, LaunchPlan, chosen_in, searched, steps_of
 from milbench.machine import gpus
 from milbench.params import Param
@@ -65,6 +68,21 @@ def search_layout(controls: Any, tasks: TaskSet, changed: Mapping[str, str]) -> 
         },
         multiple=True,
     )
+
+
+def cost_layout(plan: LaunchPlan, folder: Path) -> mo.Html:
+    """What the plan will cost, once an epoch of it has been timed in `folder`; before that, what timing does."""
+    state = ui.job_state(folder)
+    try:
+        cost = read_cost(folder)
+    except DataError as error:
+        return ui.problem(error)
+    if state is not None and state.state != "done":
+        return mo.Html(ui.progress(state))
+    if cost is None:
+        return ui.dim("Trains on a part of the first fold for some seconds, in a process of its own, and keeps nothing.")
+    rows = [(what, f"<b>{value}</b>", of) for what, value, of in cost.rows(plan.trials, plan.max_epochs, plan.workers)]
+    return mo.Html(ui.table(["", "Takes", ""], rows, ["Takes"]) + f'<p class="mb-dim">{html.escape(cost.assumption)}</p>')
 
 
 def _changes(params: list[Param], changed: Mapping[str, str]) -> str:

@@ -323,6 +323,12 @@ def dim(words: str) -> mo.Html:
     return mo.Html(f'<span class="mb-dim">{words}</span>')
 
 
+def grid(data: pd.DataFrame, label: str = "", **more: Any) -> mo.ui.table:
+    """A large data frame as a table that is paged, searched and sorted; rows are chosen where `selection` is given."""
+    plain = {"selection": None, "show_column_summaries": False, "show_data_types": False}
+    return mo.ui.table(data, label=label, **plain | more)
+
+
 def frame(data: pd.DataFrame, caption: str = "") -> mo.Html:
     """A small data frame as a table: floats with three decimals, numbers flush right."""
     numbers = [str(name) for name in data.columns if pd.api.types.is_numeric_dtype(data[name])]

@@ -91,7 +91,7 @@ def composition(summary: pd.DataFrame, batch_size: int) -> go.Figure:
         hovertemplate="%{y}: %{x:.1f} positives a batch (%{customdata[0]:d} to %{customdata[1]:d})<br>"
         "each drawn %{customdata[2]:.1f} times an epoch<extra></extra>",
     )
-    fig = figure([plain, composed], x=f"Positives in a batch of {batch_size} (grey: plain shuffling)", height=340)
+    fig = figure([plain, composed], x=f"Positives in a batch of {batch_size} (grey: shuffled)", height=340)
     fig.update_layout(showlegend=False, bargap=0.35)
     return fig
 

@@ -66,6 +66,15 @@ def test_a_study_is_launched_watched_reloaded_stopped_and_gone_on_with(page: Any
         stop(folder, grace_s=5)
 
 
+def test_an_epoch_is_timed_as_a_job_and_kept_for_every_budget(workbench: Workbench, page: Any) -> None:
+    plan = {"store": STORE, "folds": 2, "nn_accelerator": "cpu", "search": TINY}
+    open_app(page, workbench, "hpo_launch", trials=3, **plan)
+    page.get_by_role("button", name="Time an epoch").click()
+    expect(cell(page, "cost")).to_contain_text("3 trials, one after the other", timeout=120_000)
+    open_app(page, workbench, "hpo_launch", trials=7, max_epochs=10, **plan)
+    expect(cell(page, "cost")).to_contain_text("7 trials, one after the other")
+
+
 def test_a_workspace_without_data_leads_to_preparing_them(page: Any, workbench: Workbench) -> None:
     for found in workbench.root.glob("**/manifest.json"):
         found.unlink()
