@@ -7,7 +7,6 @@ A step is: build the batch, forward, loss, backward, optimizer. Both see the sam
 
 import argparse
 import copy
-import dataclasses
 import os
 import sys
 import time
@@ -26,14 +25,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from padded_reference import MoleculeDataset, PaddedBatch, PaddedObjective, pad_collate, padded_twin  # noqa: E402
 from report import machine, write_section  # noqa: E402
+from synthetic import FOLDS, config_of, synthetic_bags  # noqa: E402
 
-from milbench.configs import HPOConfig, RuntimeConfig  # noqa: E402
-from milbench.data.bags import BagBatch, BagData  # noqa: E402
+from milbench.configs import HPOConfig  # noqa: E402
+from milbench.data.bags import BagBatch  # noqa: E402
 from milbench.data.cv import FoldData, MILCVData  # noqa: E402
-from milbench.data.targets import RawTargets, Targets  # noqa: E402
+from milbench.data.targets import Targets  # noqa: E402
 from milbench.models import MILModelBuilder, MILTaskAttnMixerWithAux  # noqa: E402
 
-F2, F3, FOLDS, TURN = 217, 256, 5, 4
+TURN = 4
 ABOUT = f"""## A training step against the padded reference
 
 Step: batch, forward, loss, backward and AdamW in training mode, with all dropouts, on the same molecules from the same
@@ -41,43 +41,6 @@ weights, in one process. The two take turns of {TURN - 1} timed steps after an u
 the other left them. Ratio: reference / milbench, of medians (smallest-largest over the turns; of the fastest steps). Epoch:
 the training molecules of one of {FOLDS} folds, from the mean step; ≈ where fewer steps were timed than an epoch has. Kept:
 activations that a step keeps for its backward pass. Differences: eval mode, all weights moved off their initial values."""
-PREVALENCE = (0.056, 0.0147, 0.1669, 0.0024)
-MEAN_10 = 0.0984  # a geometric draw with this parameter, clipped at 40, has mean 10
-
-
-def synthetic_bags(n: int, seed: int = 0) -> BagData:
-    """Bags of 1-40 conformers (mean 10) with Gaussian features and EUOS25-like labels, 30 % of the auxiliaries missing."""
-    rng = np.random.default_rng(seed)
-    sizes = rng.geometric(MEAN_10, n).clip(1, 40)
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    x2d, xinst = (rng.standard_normal((rows, width), dtype=np.float32) for rows, width in ((n, F2), (offsets[-1], F3)))
-
-    def aux(width: int) -> np.ndarray:
-        return np.where(rng.random((n, width)) < 0.3, np.nan, rng.standard_normal((n, width))).astype(np.float32)
-
-    def weights(width: int) -> np.ndarray:
-        return rng.uniform(0.5, 1.5, (n, width)).astype(np.float32)
-
-    y = (rng.random((n, 4)) < PREVALENCE).astype(np.float32)
-    return BagData(
-        ids=np.arange(n).astype(str),
-        x2d=torch.from_numpy(x2d),
-        xinst=torch.from_numpy(xinst),
-        offsets=torch.from_numpy(offsets),
-        conf_ids=np.arange(offsets[-1]).astype(str),
-        split=np.full(n, "train"),
-        fold=np.arange(n) % FOLDS,
-        raw=RawTargets(y, weights(4), aux(2), weights(2), aux(4), weights(4)),
-        names2d=tuple(f"a{j}" for j in range(F2)),
-        names_inst=tuple(f"b{j}" for j in range(F3)),
-    )
-
-
-def config_of(hidden: int, batch_size: int) -> HPOConfig:
-    """The default hyperparameters with one width everywhere."""
-    params = {"mol_hidden": hidden, "inst_hidden": hidden, "mixer_hidden": hidden}
-    config = HPOConfig.from_params(params, runtime=RuntimeConfig())
-    return dataclasses.replace(config, optimization=dataclasses.replace(config.optimization, batch_size=batch_size))
 
 
 @dataclass

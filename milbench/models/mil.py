@@ -136,6 +136,14 @@ class MILTaskAttnMixerWithAux(nn.Module):
         bitmask = None if self.bitmask_head is None else self.bitmask_head(shared).squeeze(1)
         return MILOutput(logits, abs_out, fluo_out, attn, bitmask)
 
+    def predict(self, batch: BagBatch) -> tuple[Tensor, Tensor]:
+        """Logits [B, T] and attention [R, T] as `forward_bags` gives them; stacked heads that are auxiliary stay out of it."""
+        if not isinstance(self.heads, StackedHeads):
+            out = self.forward_bags(batch)
+            return out.logits, out.attn
+        z, attn = self.task_embeddings(batch)
+        return self.heads(z), attn
+
     def loss(self, batch: BagBatch, whole: Targets | None = None) -> LossTerms:
         """The objective of seed 3.3: mean(lam · focal) + weighted auxiliary terms; an absent term is exactly 0.
 

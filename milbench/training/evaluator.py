@@ -34,12 +34,10 @@ class ModelEvaluator:
         """Predict the molecules `rows` [n] (places in the data set)."""
         was_training, device = self.model.training, next(self.model.parameters()).device
         self.model.eval()
-        outputs = [
-            self.model.forward_bags(self.data.batch(index).to(device)) for index in torch.from_numpy(rows).split(EVAL_BATCH)
-        ]
+        outputs = [self.model.predict(self.data.batch(index).to(device)) for index in torch.from_numpy(rows).split(EVAL_BATCH)]
         self.model.train(was_training)
-        probability = torch.cat([torch.sigmoid(out.logits.double()) for out in outputs])
-        return Predictions(probability.cpu().numpy(), torch.cat([out.attn.float() for out in outputs]).cpu().numpy())
+        probability = torch.cat([torch.sigmoid(logits.double()) for logits, _ in outputs])
+        return Predictions(probability.cpu().numpy(), torch.cat([attn.float() for _, attn in outputs]).cpu().numpy())
 
     def evaluate(self, rows: np.ndarray, predictions: Predictions | None = None) -> Metrics:
         """Scores of the molecules `rows`, whose labels are read here."""

@@ -19,7 +19,7 @@ from milbench.models.builder import MILModelBuilder
 from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.stopping import Interrupted
 from milbench.tasks import TaskSet
-from milbench.training.memory import is_out_of_memory, reset_peak_memory
+from milbench.training.memory import free_memory, is_out_of_memory, keep_freed_memory, reset_peak_memory
 from milbench.training.module import MILModule
 from milbench.training.resident import fold_loaders
 from milbench.training.resume import EVERY_S, TrainingCheckpoint, identity
@@ -167,6 +167,7 @@ class MILFoldTrainer:
         `halved`: with half the molecules at a time from the start, the effective batch stays.
         """
         reset_peak_memory()
+        keep_freed_memory()
         model = MILModelBuilder(config.runtime.seed).build(config, fold)
         module = MILModule(model, fold, config, self.tasks, halved)
         best = _BestEpoch(self.tasks.names, hook)
@@ -177,6 +178,7 @@ class MILFoldTrainer:
         best.tell(*best.history)
         if not saver.done:
             self._fit(module, saver, [best, stopping, saver])
+        free_memory()
         model.load_state_dict(best.state)
         metrics = best.history[best.epoch].metrics
         warn_undefined(metrics, f"fold {fold.number}")

@@ -107,7 +107,7 @@ class MILModule(lightning.LightningModule):
     def validation_step(self, batch: BagBatch, batch_idx: int) -> None:
         def logits() -> Tensor:
             parts = batch.halves() if self.halved else [batch]
-            return torch.cat([self.model.forward_bags(part).logits.float() for part in parts])
+            return torch.cat([self.model.predict(part)[0].float() for part in parts])
 
         self._logits.append(self._within_memory(logits, logits))
 

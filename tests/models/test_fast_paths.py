@@ -1,5 +1,6 @@
 """Every shortcut of the layers against the plain formula: value, gradient, noise, dtypes and corner cases."""
 
+import dataclasses
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -82,6 +83,21 @@ def test_the_fused_gradient_is_that_of_finite_differences(activation: str, stack
     inputs = randn(*stack, ROWS, D, seed=8), randn(*stack, ROWS, D, seed=9), *weights_of(*stack)
     noise, act = noise_of(*stack, ROWS), activation_fn(activation)
     assert torch.autograd.gradcheck(lambda x, n, *w: gated_residual(x, n, GatedWeights(*w), noise, act), inputs)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 257])
+def test_the_products_of_float32_are_those_of_float64(rows: int) -> None:
+    inputs = randn(rows, D, seed=8), randn(rows, D, seed=9), *weights_of()
+    act = activation_fn("SiLU")
+    noise = noise_of(rows)
+    exact = results(lambda x, n, *w: plain_residual(x, n, GatedWeights(*w), noise, "SiLU"), *inputs)
+    ours = results(
+        lambda x, n, *w: gated_residual(x, n, GatedWeights(*w), noise, act),
+        *(value.detach().float().requires_grad_() for value in inputs),
+    )
+    for a, b in zip(ours, exact, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() <= 1e-5 * b.norm()
 
 
 def test_a_block_that_is_closed_still_learns_its_scale() -> None:
@@ -210,6 +226,14 @@ def test_the_same_seed_gives_the_same_gradient_bit_for_bit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_first_heads_alone_give_what_they_give_among_all(k: int) -> None:
+    heads = _heads().eval()
+    stir(heads)
+    x = randn(6, 3, 8).float()
+    torch.testing.assert_close(heads(x[:, :k]), heads(x)[:, :k], atol=1e-6, rtol=1e-6)
+
+
 def plain_pool(alpha: Tensor, values: Tensor, offsets: list[int]) -> Tensor:
     """One molecule at a time."""
     return torch.stack([alpha[low:high].T @ values[low:high] for low, high in pairwise(offsets)])
@@ -229,7 +253,7 @@ def test_pooling_is_the_weighted_sum_of_each_molecule(sizes: tuple[int, ...]) ->
 
 def test_the_padded_reference_of_the_benchmark_gives_the_same_numbers_and_gradients(monkeypatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks")
-    for name in ("padded_reference", "step"):
+    for name in ("padded_reference", "step", "synthetic", "report"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import padded_reference
     import step
@@ -249,7 +273,7 @@ def test_the_padded_reference_of_the_benchmark_gives_the_same_numbers_and_gradie
     padded = padded_reference.pad_collate([dataset[i] for i in index.tolist()])
     theirs = objective(twin(padded.x2d.double(), padded.x3d_pad.double(), padded.kpm), padded.targets)
     batch = fold.batch(index, targets)
-    ours = model.eval().loss(step.dataclasses.replace(batch, x2d=batch.x2d.double(), xinst=batch.xinst.double())).total
+    ours = model.eval().loss(dataclasses.replace(batch, x2d=batch.x2d.double(), xinst=batch.xinst.double())).total
     torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
     ours.backward()
     theirs.backward()
@@ -260,3 +284,19 @@ def test_the_padded_reference_of_the_benchmark_gives_the_same_numbers_and_gradie
     torch.testing.assert_close(keys, twin.pool.attention.in_proj_weight.grad, atol=1e-12, rtol=1e-9)
     first_head = twin.heads[0].blocks[0].fc2.weight.grad
     torch.testing.assert_close(model.heads.fc2_weight[0].grad[0].T, first_head, atol=1e-12, rtol=1e-9)
+    after_a_step_in_float32(padded_reference, model.float(), batch, padded)
+
+
+def after_a_step_in_float32(reference, model, batch, padded) -> None:
+    """One step of the optimizer from the same weights leaves both with the same outputs, to 1e-5."""
+    model.zero_grad()
+    twin, objective = reference.padded_twin(model).eval(), reference.PaddedObjective(model)
+    ours, theirs = (torch.optim.SGD(one.parameters(), lr=0.01) for one in (model, twin))
+    model.loss(batch).total.backward()
+    objective(twin(*padded[:3]), padded.targets).backward()
+    before = model.predict(batch)[0].detach()
+    ours.step()
+    theirs.step()
+    logits = model.predict(batch)[0]
+    assert (logits - before).abs().max() > 1e-3
+    torch.testing.assert_close(logits, twin(*padded[:3])[0], atol=1e-5, rtol=1e-5)

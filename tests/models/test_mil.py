@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from builders import batch_of, make_bags, make_cv, make_model, make_tasks, tiny_config
+from builders import batch_of, make_bags, make_cv, make_model, make_tasks, stir, tiny_config
 from milbench.configs import HPOConfig, MILModelConfig
 from milbench.data.bags import BagBatch, BagData
 from milbench.errors import ConfigError
@@ -128,6 +128,15 @@ def test_an_empty_bag_is_predicted_from_2d_with_finite_gradients(empty_bag: BagB
 def test_a_bag_of_one_is_attended_whole(one_bag: BagBatch) -> None:
     out = make_model().forward_bags(one_bag)
     torch.testing.assert_close(out.attn, torch.ones(1, 4))
+
+
+def test_predicting_without_the_auxiliary_heads_changes_neither_logits_nor_attention() -> None:
+    model, batch = training_batch(make_bags())
+    stir(model.eval())
+    out = model.forward_bags(batch)
+    logits, attn = model.predict(batch)
+    torch.testing.assert_close(logits, out.logits, atol=1e-6, rtol=1e-6)
+    assert torch.equal(attn, out.attn)
 
 
 def test_the_loss_is_the_seeds_sum_of_weighted_terms() -> None:
