@@ -9,6 +9,8 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from milbench.baselines.commands import run_baseline, run_conformers
+from milbench.baselines.config import BaselineConfig, ConformersConfig
 from milbench.data_commands import (
     DoctorConfig,
     FoldsConfig,
@@ -35,7 +37,7 @@ from milbench.version import __version__
 from milbench.workers import is_worker, with_parent
 
 EXTRAS = {
-    **{"rdkit": "chem", "psycopg": "postgresql", "grpc": "grpc"},
+    **{"rdkit": "chem", "psycopg": "postgresql", "grpc": "grpc", "lightgbm": "baselines"},
     **dict.fromkeys(("marimo", "uvicorn", "a2wsgi", "optuna_dashboard", "jupyterlab"), "apps"),
 }
 """What is installed on request only, and the extra that brings it."""
@@ -119,6 +121,8 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], Said]]] = {
     "hpo": (HpoConfig, _hpo),
     "cost": (CostConfig, _cost),
     "demo": (DemoConfig, _demo),
+    "baseline": (BaselineConfig, run_baseline),
+    "conformers": (ConformersConfig, run_conformers),
     "params": (ParamsConfig, _params),
     "prepare": (PrepareConfig, _prepare),
     "predict": (PredictConfig, _predict),

@@ -69,8 +69,8 @@ class PipelineEnvironmentFactory:
     def checked(self) -> PipelineEnvironment:
         """Devices, tasks, pins and inputs checked; nothing is written."""
         config = self.config
-        _check_inputs(config)
-        _check_machine(config)
+        check_inputs(config)
+        check_machine(config)
         _check_search(config)
         tasks = load_tasks(config.tasks) if config.store is None else store_tasks(config.store)
         pins = checked_pins(assigned(config.fix, "--fix"), tasks)
@@ -111,7 +111,8 @@ def final_parameters(config: PipelineConfig, tasks: TaskSet, pins: dict[str, Any
     return HPOConfig.from_params(params | pins, tasks, runtime=config.runtime, where=path)
 
 
-def _check_inputs(config: PipelineConfig) -> None:
+def check_inputs(config: PipelineConfig) -> None:
+    """A ConfigError unless the data are given in one way, and scaled in one."""
     if config.prescaled and config.feature_scaling != STANDARD:
         raise ConfigError("--prescaled", "was given together with --scaling or --clip", do="leave out one of the two")
     tables = {"--labels": config.labels, "--feat2d_scaled": config.feat2d_scaled, "--feat3d_scaled": config.feat3d_scaled}
@@ -136,7 +137,8 @@ def _check_search(config: PipelineConfig) -> None:
         raise ConfigError(flag, "is of the search", do="add --run_hpo, or leave it out")
 
 
-def _check_machine(config: PipelineConfig) -> None:
+def check_machine(config: PipelineConfig) -> None:
+    """A ConfigError unless this machine can do what is asked for."""
     import torch
 
     if config.nn_accelerator not in {"auto", "cpu", "gpu", "cuda", "mps"}:

@@ -7,19 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from milbench.data.bootstrap import Ladder, Ranking, interval, resampled, stratified
+from milbench.data.bootstrap import Ladder, Ranking, interval, plain, resampled, stratified
 from milbench.data.tables import Table
 from milbench.errors import ConfigError, DataError
 from milbench.seeds import stream
 from milbench.tasks import TaskSet
+
+_MACRO = ("macro_ap", "macro_auc")
 
 
 @dataclass(frozen=True)
 class Scores:
     """Scores of T endpoints: ap, auc [T]; ap_range, auc_range [T, 2], percentile bootstrap; n, positives [T].
 
-    NaN where an endpoint has no positive (or, for AUC, no negative). `level`: coverage; `weighted`: endpoints
-    whose AP is sample-weighted; `left_out`: what was not used.
+    macro [2, 3]: mean AP and mean ROC-AUC over the endpoints that have one, each with its interval, by draws in which the
+    endpoints share their molecules. NaN where an endpoint has no positive (or, for AUC, no negative). `level`: coverage;
+    `weighted`: endpoints whose AP is sample-weighted; `left_out`: what was not used.
     """
 
     names: tuple[str, ...]
@@ -29,6 +32,7 @@ class Scores:
     ap_range: np.ndarray
     auc: np.ndarray
     auc_range: np.ndarray
+    macro: np.ndarray
     level: float
     weighted: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -57,9 +61,11 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         tasks = {row.pop("endpoint"): row for row in self.table().to_dict("records")}
+        macro = {name: dict(zip(("value", "low", "high"), row.tolist(), strict=True)) for name, row in zip(_MACRO, self.macro)}
         return {
             "level": self.level,
             "tasks": tasks,
+            **macro,
             "undefined": list(self.undefined),
             "weighted": list(self.weighted),
             "left_out": list(self.left_out),
@@ -74,7 +80,8 @@ class Scores:
             share = f"{self.positives[t] / self.n[t]:.3%}" if self.n[t] else "–"
             ap, auc = _cell(self.ap[t], self.ap_range[t]), _cell(self.auc[t], self.auc_range[t])
             lines.append(f"{name:<{width}}  {self.n[t]:>7}  {self.positives[t]:>9}  {share:>10}  {ap:<21}  {auc}")
-        lines.append(f"macro AP {_mean(self.ap)}, macro ROC-AUC {_mean(self.auc)}")
+        macro_ap, macro_auc = (_cell(row[0], row[1:]) for row in self.macro)
+        lines.append(f"macro AP {macro_ap}, macro ROC-AUC {macro_auc}")
         if self.weighted:
             lines.append(f"AP of {', '.join(self.weighted)} is sample-weighted")
         if self.undefined:
@@ -84,11 +91,6 @@ class Scores:
 
 def _cell(value: float, bounds: np.ndarray) -> str:
     return "–" if np.isnan(value) else f"{value:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
-
-
-def _mean(values: np.ndarray) -> str:
-    known = values[np.isfinite(values)]
-    return f"{known.mean():.3f}" if known.size else "–"
 
 
 def score(
@@ -119,7 +121,25 @@ def score(
     ap, auc = (np.concatenate(values) for values in zip(*points, strict=True))
     known, positives = np.isfinite(y).sum(axis=0), (y == 1).sum(axis=0)
     weighted = tuple(name for name, ranking in zip(names, rankings, strict=True) if ranking.weights is not None)
-    return Scores(tuple(names), known, positives, ap, bounds[:, 0], auc, bounds[:, 1], level, weighted)
+    macro = _macro(rankings, (ap, auc), draws, level, seed)
+    return Scores(tuple(names), known, positives, ap, bounds[:, 0], auc, bounds[:, 1], macro, level, weighted)
+
+
+def _macro(
+    rankings: Sequence[Ranking], points: tuple[np.ndarray, np.ndarray], draws: int, level: float, seed: int
+) -> np.ndarray:
+    """Mean AP and ROC-AUC over the endpoints that have one, each with its interval, [2, 3]; NaN without any.
+
+    Every draw takes the same molecules for all endpoints; one in which an endpoint has no score counts for nothing.
+    """
+    n = len(rankings[0].ladder.cell)
+    drawn = resampled(rankings, plain(n, stream(seed, "macro", n)), draws)
+    out = np.full((2, 3), np.nan)
+    for row, point, values in zip(out, points, drawn, strict=True):
+        scored = np.isfinite(point)
+        if scored.any():
+            row[:] = point[scored].mean(), *interval(values[scored].mean(axis=0), level)
+    return out
 
 
 def check_draws(draws: int, level: float) -> None:

@@ -1,0 +1,45 @@
+"""Do conformers help? What each way to use them adds to 2D alone, endpoint by endpoint."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from milbench.data.comparison import verdict
+from milbench.figures.facets import facets, place
+from milbench.palette import INK, task_colours
+
+
+def differences_to(tables: Sequence[pd.DataFrame], labels: Sequence[str], base: str, metric: str = "AP") -> go.Figure:
+    """A panel an endpoint and the macro mean, a row a run: its difference to `base` with the paired interval; hollow: not
+    distinguishable.
+
+    tables: of each run's `Comparison` with the base, in the order of `labels`.
+    """
+    parts = [table.groupby("metric").get_group(metric).reset_index(drop=True) for table in tables]
+    names = parts[0]["endpoint"].tolist()
+    paint = {**task_colours(names[:-1]), names[-1]: INK}
+    fig = facets(names, x=f"{metric} more than: {base}", height=150 + 46 * len(labels), columns=min(len(names), 5))
+    at = -np.arange(len(labels), dtype=float)
+    for panel, name in enumerate(names):
+        rows = pd.concat([part.iloc[[panel]] for part in parts], ignore_index=True)
+        place(fig, _dots(rows, at, paint[name], labels), panel)
+    fig.add_vline(x=0, line={"color": INK, "width": 1.5, "dash": "dot"})
+    fig.update_yaxes(tickvals=at, ticktext=list(labels), range=[0.5 - len(labels), 0.5], showgrid=False)
+    return fig
+
+
+def _dots(rows: pd.DataFrame, at: np.ndarray, colour: str, labels: Sequence[str]) -> go.Scatter:
+    up, down = rows["high"] - rows["difference"], rows["difference"] - rows["low"]
+    sure = rows["distinguishable"].to_numpy(bool)
+    return go.Scatter(
+        x=rows["difference"],
+        y=at,
+        mode="markers",
+        showlegend=False,
+        marker={"size": 11, "symbol": ["circle" if s else "circle-open" for s in sure], "color": colour, "line": {"width": 2}},
+        error_x={"type": "data", "array": up, "arrayminus": down, "color": INK, "thickness": 2, "width": 5},
+        customdata=np.array([[label, verdict(row)] for label, row in zip(labels, rows.itertuples(), strict=True)]),
+        hovertemplate="%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
+    )
