@@ -29,8 +29,8 @@ def header():
 @app.cell(hide_code=True)
 def look():
     cache = ui.root() / ".cache"
-    _studies = [study.folder for study in scan(ui.root()).studies]
-    files = {f"{name_of(ui.root(), study)}, {part}": (study, part) for study in _studies for part in result_files(study)}
+    _scored = scan(ui.root()).scored
+    files = {f"{name_of(ui.root(), run)}, {part}": (run, part) for run in _scored for part in result_files(run)}
     mo.stop(
         not files,
         ui.empty("No scores yet", "A study has scores once its first trial is complete. Launch one.", "hpo_launch"),

@@ -27,6 +27,8 @@ _DATABASES = ("sqlite", "postgresql", "mysql")
 DEPTH = 6
 """Folders below the root that are looked into."""
 STUDY_FILE, STUDY_NAME, METRICS = "study.db", "milbench", "metrics.jsonl"
+PREDICTIONS = ("oof.parquet", f"{FINAL_FOLDER}/leaderboard_predictions.parquet")
+"""Tables that can be scored."""
 ROOT_VARIABLE = "MILBENCH_ROOT"
 """Environment variable through which `milbench serve` tells the apps their workspace."""
 
@@ -84,7 +86,9 @@ class FinalInfo:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Everything found below `root`, the newest first. `problems`: what could not be read, one line each."""
+    """Everything found below `root`, the newest first. `problems`: what could not be read, one line each; `scored`: folders
+    with predictions to score, of studies and of other runs (baselines).
+    """
 
     root: Path
     stores: tuple[StoreInfo, ...]
@@ -92,18 +96,21 @@ class Workspace:
     finals: tuple[FinalInfo, ...]
     jobs: tuple[JobState, ...]
     problems: tuple[str, ...]
+    scored: tuple[Path, ...] = ()
 
 
 def scan(root: str | Path) -> Workspace:
     """Look through `root`; a folder that is not there is an empty workspace. Unchanged files are not read again."""
     root = Path(root)
-    stores, studies, finals, problems = [], [], [], []
+    stores, studies, finals, problems, scored = [], [], [], [], []
     for folder in _folders(root, DEPTH):
         try:
             if (folder / "manifest.json").is_file():
                 stores.append(store_info(root, folder))
             if is_study(folder):
                 studies.append(study_info(root, folder))
+            if any((folder / name).is_file() for name in PREDICTIONS):
+                scored.append(folder)
             if (folder / FINAL_FOLDER / "leaderboard_eval.json").is_file():
                 finals.append(final_info(root, folder))
         except (DataError, StudyError) as error:
@@ -116,6 +123,7 @@ def scan(root: str | Path) -> Workspace:
         tuple(sorted(finals, **newest)),
         tuple(jobs_in(root)),
         tuple(problems),
+        tuple(sorted(scored, key=lambda folder: -folder.stat().st_mtime)),
     )
 
 

@@ -48,6 +48,15 @@ def test_stores_studies_and_final_models_are_found(root: Path) -> None:
     assert found.problems == ()
 
 
+def test_predictions_of_a_run_that_is_no_study_are_found_beside_those_of_studies(root: Path) -> None:
+    (root / "baselines" / "lightgbm").mkdir(parents=True)
+    for folder in (root / "baselines" / "lightgbm", root / "mine" / "study"):
+        (folder / "oof.parquet").touch()
+    found = scan(root)
+    assert {folder.name for folder in found.scored} == {"lightgbm", "study"}
+    assert len(found.studies) == 1
+
+
 def test_a_workspace_that_is_not_there_is_empty(tmp_path: Path) -> None:
     found = scan(tmp_path / "nothing")
     assert (found.stores, found.studies, found.finals, found.jobs, found.problems) == ((), (), (), (), ())
