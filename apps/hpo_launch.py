@@ -25,7 +25,7 @@ with app.setup(hide_code=True):
     from milbench.review.study import begun, shown_trials
     from milbench.search_ui import budget_controls, cost_layout, search_controls, search_layout
     from milbench.trial_tables import rows
-    from milbench.workspace import STUDY_FILE, jobs_in, scan, study_folders
+    from milbench.workspace import jobs_in, scan, study_files, study_folders
 
 
 @app.cell(hide_code=True)
@@ -176,7 +176,7 @@ def commands(go_on, stop_it, watched):
 @app.cell(hide_code=True)
 def news(folder, see, seen, tick):
     tick.value
-    _files = [folder / name for name in ("status.json", "metrics.jsonl", "log.txt", "job.json", STUDY_FILE)]
+    _files = [folder / "status.json", folder / "job.json", *study_files(folder)]
     ui.update(seen, see, f"{ui.signature(*_files)} {ui.job_state(folder)}")
     return
 

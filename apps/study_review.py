@@ -23,7 +23,7 @@ with app.setup(hide_code=True):
     from milbench.review.study import pruning_points, read_study, shown_trials
     from milbench.review.words import counts_line, parameter_rows, score_rows, spread_rows
     from milbench.trial_tables import rows
-    from milbench.workspace import METRICS, STUDY_FILE, dashboard_url, study_folders
+    from milbench.workspace import dashboard_url, study_files, study_folders
 
 
 @app.cell(hide_code=True)
@@ -46,7 +46,7 @@ def choose():
 def news(see, seen, study, tick):
     tick.value
     folder = ui.root() / study.value
-    ui.notice(seen, see, folder / STUDY_FILE, folder / METRICS)
+    ui.notice(seen, see, *study_files(folder))
     return (folder,)
 
 

@@ -146,4 +146,5 @@ def _renumbered(trial: FrozenTrial, study: int) -> FrozenTrial:
 
 
 def _not_here() -> NoReturn:
+    """No request comes here: `milbench.dashboard` refuses those that would make a study, in words; see tests/security."""
     raise NotImplementedError("studies and trials are made by runs, not in the dashboard")

@@ -29,7 +29,8 @@ def run_proxy(config: ProxyConfig) -> Said:
     import grpc  # noqa: F401  # said to be missing here, not in the middle of Optuna
     import optuna
 
-    from milbench.training.storage import experimental, journal_path, open_storage
+    from milbench.storage_url import journal_path
+    from milbench.training.storage import experimental, open_storage
 
     if journal_path(config.storage) is not None or config.storage.startswith("grpc://"):
         raise ConfigError(

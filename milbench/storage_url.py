@@ -1,12 +1,17 @@
-"""Storage URLs and their passwords, which no log, file or process list may show."""
+"""Storage URLs: where a study lives, and passwords, which no log, file or process list may show."""
 
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import quote, unquote
+
+from milbench.files import read_json
 
 PASSWORD_VARIABLE = "MILBENCH_STORAGE_PASSWORD"
 """The password of a storage URL that names a user and none."""
+WHERE_FILE = "study.json"
+"""Says where a study lives that is not in its folder."""
 _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(\S*)@")
 
 
@@ -32,3 +37,23 @@ def with_password(url: str) -> str:
     if password is None:
         return url
     return re.sub(r"^([\w+]+://[^:/@?]+)@", lambda match: f"{match[1]}:{quote(password, safe='')}@", url)
+
+
+def where(folder: Path) -> str | None:
+    """The URL of the study of a folder; None for study.db in it."""
+    path = folder / WHERE_FILE
+    return read_json(path)["storage"] if path.is_file() else None
+
+
+def journal_path(url: str | Path) -> Path | None:
+    """The file of a journal's URL: journal:PATH, or a path that ends in .log; None for other URLs."""
+    text = str(url)
+    if text.startswith("journal:"):
+        return Path(text.removeprefix("journal:").removeprefix("//"))
+    return Path(text) if text.endswith(".log") and "://" not in text else None
+
+
+def sqlite_path(url: str | Path) -> Path | None:
+    """The file of an SQLite URL; None for other URLs."""
+    found = re.match(r"sqlite(\+\w+)?:///([^?]+)", str(url))
+    return Path(found[2]) if found else None

@@ -18,12 +18,12 @@ from milbench.errors import DataError, StudyError
 from milbench.files import is_alive, read_json
 from milbench.jobs import JOB, STATUS, STUDIES, JobState, jobs_in, read_job, state_of
 from milbench.run_config import FINAL_FOLDER
-from milbench.storage_url import shown, with_password
+from milbench.slurm import LOG
+from milbench.storage_url import WHERE_FILE, journal_path, shown, sqlite_path, where, with_password
 
 if TYPE_CHECKING:
     import optuna
 
-_DATABASES = ("sqlite", "postgresql", "mysql")
 DEPTH = 6
 """Folders below the root that are looked into."""
 STUDY_FILE, STUDY_NAME, METRICS = "study.db", "milbench", "metrics.jsonl"
@@ -148,7 +148,7 @@ def study_folders(root: Path) -> list[Path]:
 
 def is_study(folder: Path) -> bool:
     """Whether a study lies in `folder`, or a run or job that will make one."""
-    if (folder / STUDY_FILE).is_file() or (folder / METRICS).is_file():
+    if any((folder / name).is_file() for name in (STUDY_FILE, METRICS, WHERE_FILE)):
         return True
     return (folder / JOB).is_file() and read_job(folder).command[0] in STUDIES
 
@@ -271,29 +271,45 @@ def open_study(folder: Path) -> "optuna.Study":
 
 
 def study_url(folder: Path) -> str | None:
-    """Address of the database with a folder's study: its own file, or what its run was given; None where there is none."""
+    """Address of a folder's study: its own file, or what its run was given; None where there is none."""
     if (folder / STUDY_FILE).is_file():
         return f"sqlite:///{folder.resolve() / STUDY_FILE}"
-    url = str(run_arguments(folder).get("storage") or "").replace(":***@", "@")
-    return with_password(url) if url.startswith(_DATABASES) else None
+    url = where(folder)
+    return None if url is None else with_password(url)
+
+
+def study_files(folder: Path) -> list[Path]:
+    """The files of which one changes when a folder's study does, wherever it lives."""
+    url = where(folder) or ""
+    elsewhere = journal_path(url) or sqlite_path(url)
+    names = (STUDY_FILE, f"{STUDY_FILE}-wal", METRICS, LOG)
+    return [*(folder / name for name in names), *([] if elsewhere is None else [elsewhere])]
 
 
 def _loaded(folder: Path) -> "optuna.Study | None":
-    """The study, or None where none is yet; a database that cannot be read is a StudyError."""
+    """The study, or None where none is yet; one that cannot be read is a StudyError."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
     url = study_url(folder)
     if url is None:
         return None
-    inode = (folder / STUDY_FILE).stat().st_ino if (folder / STUDY_FILE).is_file() else 0
+    if url.startswith("grpc://"):
+        raise StudyError(folder, f"has its study behind {url}, which is not shown here", do="look at the proxy's own storage")
+    journal = journal_path(url)
+    file = journal or sqlite_path(url)
     try:
-        return optuna.load_study(study_name=STUDY_NAME, storage=_storage(url, inode))
+        return optuna.load_study(study_name=STUDY_NAME, storage=_storage(url, 0 if file is None else file.stat().st_ino))
     except KeyError:  # the run has made its file, and is about to make the study
         return None
+    except FileNotFoundError as error:
+        raise StudyError(file or folder, "is not there any more", do=f"put it back, or move {folder} away") from error
+    except ValueError as error:
+        do = f"mend it: milbench doctor --study {folder} --repair"
+        raise StudyError(file or folder, "cannot be read as a study (a line of it is torn)", do=do) from error
     except (ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         why = shown(str(error).splitlines()[0][:200])
-        raise StudyError(folder / STUDY_FILE, f"cannot be read as a study ({why})", do="move it away") from error
+        raise StudyError(file or shown(url), f"cannot be read as a study ({why})", do="move it away") from error
 
 
 @lru_cache(maxsize=256)
@@ -303,7 +319,11 @@ def _storage(url: str, inode: int) -> Any:
     It makes no tables: a run that is just making them would be disturbed.
     """
     import optuna
+    from optuna.storages.journal import JournalFileBackend
 
+    journal = journal_path(url)
+    if journal is not None:
+        return optuna.storages.JournalStorage(JournalFileBackend(str(journal)))
     options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=options, skip_table_creation=True))
 

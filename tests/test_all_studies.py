@@ -64,12 +64,10 @@ def test_studies_and_trials_are_not_made_here(root: Path) -> None:
         storage.create_new_trial(study_number(root, root / "b"))
 
 
-def test_a_study_of_a_database_elsewhere_is_read_from_there(root: Path) -> None:
-    from milbench.files import write_json
-
-    make_study(root / "elsewhere", values=(0.4,))
-    (root / "elsewhere" / "study.db").rename(root / "shared.sqlite")
-    (root / "c").mkdir()
-    url = f"sqlite:///{root / 'shared.sqlite'}"
-    write_json(root / "c" / "run_meta.json", {"arguments": {"storage": url}})
-    assert AllStudies(root).get_best_trial(study_number(root, root / "c")).value == 0.4
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal:"])
+def test_a_study_that_lives_elsewhere_is_read_from_there(root: Path, kind: str) -> None:
+    make_study(root / "c", values=(0.4, 0.6), url=f"{kind}{root / 'shared.log'}")
+    assert not (root / "c" / "study.db").exists()
+    storage, number = AllStudies(root), study_number(root, root / "c")
+    assert storage.get_best_trial(number).value == 0.6
+    assert [trial.number for trial in optuna.load_study(study_name="c", storage=storage).trials] == [0, 1, 2, 3]

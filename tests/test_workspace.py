@@ -17,7 +17,20 @@ from milbench.errors import DataError, StudyError
 from milbench.files import write_json
 from milbench.run_config import FINAL_FOLDER
 from milbench.testing import make_tables
-from milbench.workspace import clock, dashboard_url, inside, open_study, read_metrics, run_status, scan, study_number
+from milbench.training.storage import load_study
+from milbench.ui import signature
+from milbench.workspace import (
+    clock,
+    dashboard_url,
+    inside,
+    open_study,
+    read_metrics,
+    run_status,
+    scan,
+    study_files,
+    study_folders,
+    study_number,
+)
 from studies import make_study
 
 
@@ -101,6 +114,36 @@ def test_a_study_that_was_deleted_and_made_again_is_read_anew(root: Path) -> Non
     shutil.rmtree(root / "mine/study")
     make_study(root / "mine/study", values=(0.1,))
     assert scan(root).studies[0].best_value == 0.1
+
+
+def test_a_study_in_a_journal_is_found_and_followed(root: Path) -> None:
+    url = f"journal:{root / 'shared.log'}"
+    study = make_study(root / "of_a_journal", url=url)
+    found = next(info for info in scan(root).studies if info.name == "of_a_journal")
+    assert (found.best_trial, found.best_value, found.finished) == (1, 0.7, 4)
+    before = signature(*study_files(study))
+    load_study(study).add_trial(optuna.trial.create_trial(value=0.8, params={}, distributions={}))
+    assert signature(*study_files(study)) != before
+    assert open_study(study).best_value == 0.8
+    with (root / "shared.log").open("ab") as journal:
+        journal.write(b'{"op_code": 4, "wor')
+    assert open_study(study).best_value == 0.8  # a line that is just being written
+    with (root / "shared.log").open("ab") as journal:
+        journal.write(b'{"op_code": 4}\n{"op_code": 4}\n')
+    with pytest.raises(StudyError, match=r"line of it is torn.*milbench doctor --study .*of_a_journal --repair"):
+        open_study(study)
+    assert any("shared.log" in line for line in scan(root).problems)
+
+
+def test_a_study_that_cannot_be_shown_says_so(root: Path) -> None:
+    (root / "far").mkdir()
+    write_json(root / "far" / "study.json", {"storage": "grpc://somewhere:13000"})
+    make_study(root / "gone", url=f"journal:{root / 'gone.log'}")
+    (root / "gone.log").unlink()
+    problems = "\n".join(scan(root).problems)
+    assert "far: has its study behind grpc://somewhere:13000, which is not shown here" in problems
+    assert "gone.log: is not there any more" in problems
+    assert root / "far" in study_folders(root)  # the study app lists it, and says the same
 
 
 def test_a_run_whose_process_is_gone_is_lost(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from milbench.errors import StudyError
 from milbench.review.epochs import epochs_table
 from milbench.trial_tables import curves_table, folds_table, params_table, rows, spread, trials_table
-from milbench.workspace import STUDY_FILE, open_study
+from milbench.workspace import open_study, study_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +98,7 @@ _lock = threading.Lock()
 
 
 def _stamp(folder: Path) -> object:
-    files = [folder / name for name in (STUDY_FILE, f"{STUDY_FILE}-wal", "metrics.jsonl")]
-    return [(file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else None for file in files]
+    return [(file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else None for file in study_files(folder)]
 
 
 def _read(folder: Path) -> StudyView:

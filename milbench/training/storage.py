@@ -16,14 +16,12 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
 from milbench.errors import ConfigError, StudyError
-from milbench.files import atomic_path, read_json, write_json
-from milbench.storage_url import bare, shown, with_password
+from milbench.files import atomic_path, write_json
+from milbench.storage_url import WHERE_FILE, bare, journal_path, shown, sqlite_path, where, with_password
 
 log = logging.getLogger(__name__)
 
 STUDY_FILE, STUDY_NAME = "study.db", "milbench"
-WHERE_FILE = "study.json"
-"""Says where a study lives that is not in its folder."""
 URLS = "sqlite:///PATH, journal:PATH, postgresql://USER@HOST/NAME or grpc://HOST:PORT"
 STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What a storage raises when it is full, locked for too long, or gone."""
@@ -60,20 +58,6 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         if url is None:
             raise StudyError(file, why, do="move it away, or use another --study_dir") from error
         raise ConfigError("--storage", shown(why), got=shown(name), want=URLS) from error
-
-
-def journal_path(url: str | Path) -> Path | None:
-    """The file of a journal's URL: journal:PATH, or a path that ends in .log; None for other URLs."""
-    text = str(url)
-    if text.startswith("journal:"):
-        return Path(text.removeprefix("journal:").removeprefix("//"))
-    return Path(text) if text.endswith(".log") and "://" not in text else None
-
-
-def sqlite_path(url: str | Path) -> Path | None:
-    """The file of an SQLite URL; None for other URLs."""
-    found = re.match(r"sqlite(\+\w+)?:///([^?]+)", str(url))
-    return Path(found[2]) if found else None
 
 
 def _journal(path: Path) -> BaseStorage:
@@ -142,12 +126,6 @@ def settled(url: str) -> str:
     if journal is not None:
         return f"journal:{journal.absolute()}"
     return f"sqlite:///{lite.absolute()}" if lite is not None else bare(url)
-
-
-def where(folder: Path) -> str | None:
-    """The URL of the study of a folder; None for study.db in it."""
-    path = folder / WHERE_FILE
-    return read_json(path)["storage"] if path.is_file() else None
 
 
 def load_study(folder: Path, url: str | None = None) -> optuna.Study:

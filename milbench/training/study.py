@@ -24,11 +24,11 @@ from milbench.errors import StudyError
 from milbench.files import content_hash, lend_lock, make_folder, write_json, write_table
 from milbench.run_config import ARTIFACT_PREFIX
 from milbench.seeds import stream_seed
-from milbench.storage_url import shown
+from milbench.storage_url import shown, where
 from milbench.training.claims import CONFIGURATION, FAILURE, FINISHED, WORKER, Claims, finished, is_over
 from milbench.training.lease import beating, lease
 from milbench.training.pruning import build_pruner
-from milbench.training.storage import STORAGE_ERRORS, STUDY_NAME, experimental, open_storage, remember, settled, where
+from milbench.training.storage import STORAGE_ERRORS, STUDY_NAME, experimental, open_storage, remember, settled
 from milbench.training.work import TRIALS_WORK, forget_work
 from milbench.trial_tables import fold_figures
 

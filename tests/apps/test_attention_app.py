@@ -79,6 +79,19 @@ def test_conformers_are_taken_away_on_request(shared_workbench: Workbench, page:
 
 
 @pytest.mark.app
+def test_a_click_in_the_attention_map_selects_the_conformer(shared_workbench: Workbench, page: Any) -> None:
+    attention, view = opened(shared_workbench.root)
+    look, _ = first(attention, view)
+    open_app(page, shared_workbench, "attention", run=STUDY, molecule=look.id)
+    least = int(look.attention[:, 0].argmin())
+    expect(cell(page, "in_space")).to_contain_text(f"Conformer #{look.conf_ids[int(look.attention[:, 0].argmax())]},")
+    area = cell(page, "attention_of_molecule").locator(".nsewdrag").bounding_box()
+    x = area["x"] + area["width"] * (least + 0.5) / len(look.conf_ids)
+    page.mouse.click(x, area["y"] + area["height"] * 0.75 / len(attention.names))
+    expect(cell(page, "in_space")).to_contain_text(f"Conformer #{look.conf_ids[least]},")
+
+
+@pytest.mark.app
 def test_attention_over_all_molecules_is_a_job(workbench: Workbench, page: Any) -> None:
     open_app(page, workbench, "attention", run=STUDY)
     page.get_by_role("button", name="Attention over all molecules").click()

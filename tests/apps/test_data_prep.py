@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from milbench.jobs import state_of
 from milbench.workspace import scan
+from published import published_files
 from workbench import STORE, Workbench, cell, loaded, open_app, wait_for
 
 pytestmark = pytest.mark.app
@@ -51,6 +52,16 @@ def test_a_file_is_examined_folded_prepared_stopped_and_resumed(page: Any, workb
     made = next(store for store in scan(workspace).stores if store.name == "mine/store")
     assert made.molecules == 60
     assert set(pd.read_parquet(made.folder / "molecules.parquet")["cv_fold"]) == {-1, 0, 1}
+
+
+def test_the_euos25_files_as_published_are_imported_and_looked_at(page: Any, workbench: Workbench, workspace: Path) -> None:
+    (workspace / "euos25").mkdir()
+    published_files(workspace / "euos25")
+    open_app(page, workbench, "data_prep", source="euos25")
+    page.get_by_role("button", name="Import these files").click()
+    cell(page, "euos25").get_by_role("link", name="Look at the imported table").click(timeout=120_000)
+    expect(cell(page, "overview")).to_contain_text("8 molecules (6 train, 2 test)")
+    assert state_of(workspace / "euos25" / "import").state == "done"
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@
 import re
 from typing import Any
 
+import optuna
 import pytest
+from optuna.trial import TrialState, create_trial
 from playwright.sync_api import expect
 
 from milbench.review.notes import read_notes
-from workbench import STUDY, Workbench, cell, open_app
+from milbench.workspace import STUDY_NAME, study_url
+from workbench import STUDY, Complaints, Workbench, cell, open_app
 
 pytestmark = pytest.mark.app
 
@@ -53,6 +56,22 @@ def test_a_note_is_kept_in_the_studys_folder(page: Any, workbench: Workbench) ->
     page.get_by_role("button", name="Keep the note").click()
     expect(cell(page, "notes")).to_contain_text("the first one that works")
     assert read_notes(workbench.root / STUDY) == {"study": "the first one that works"}
+
+
+def test_a_second_window_sees_the_same_live_study_and_has_a_selection_of_its_own(
+    page: Any, browser: Any, complaints: Complaints, workbench: Workbench
+) -> None:
+    other = browser.new_page()
+    complaints.listen(other)
+    open_app(page, workbench, "study_review", study=STUDY, trials="0")
+    open_app(other, workbench, "study_review", study=STUDY, trials="2")
+    optuna.load_study(study_name=STUDY_NAME, storage=study_url(workbench.root / STUDY)).add_trial(
+        create_trial(state=TrialState.FAIL)
+    )
+    for window, trial in ((page, "0"), (other, "2")):
+        expect(cell(window, "glance")).to_contain_text("4 trials")
+        expect(cell(window, "folds")).to_contain_text(f"Trial {trial}")
+        expect(window).to_have_url(re.compile(f"trials={trial}(&|$)"))
 
 
 def test_a_trial_is_promoted_to_a_final_model_of_its_own(page: Any, workbench: Workbench) -> None:

@@ -13,28 +13,16 @@ from milbench.data.tables import from_frame, read_table
 from milbench.data_commands import ImportConfig, run_import
 from milbench.errors import DataError
 from milbench.tasks import EUOS25
+from published import SMILES, labels, published_files
 
 T340, T450, F340, F480 = EUOS25.names
 REAL = Path(__file__).parents[3] / "shared" / "data" / "euos25"
-SMILES = ["CCO", "c1ccccc1O", "CC(=O)N", "CCN", "c1ccncc1", "CCCl"]
-IDS = [1, 4, 352, 353, 705, 706]
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the challenge's files are not here")
-
-
-def labels(name: str) -> list[int]:
-    rng = np.random.default_rng(len(name))
-    return rng.integers(0, 2, len(IDS)).tolist()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The challenge's five files with its quirks, of six made-up molecules and two test molecules."""
-    for name, file in FILES.items():
-        word = "Transmittance" if "ransmittance" in name else "Fluorescence"
-        head = ("N", "SMILES", "Transmittance (qualitative)") if name == T340 else ("ID", "SMILES", word)
-        pd.DataFrame(dict(zip(head, (IDS, SMILES, labels(name))))).to_csv(tmp_path / file, index=False)
-    pd.DataFrame({"ID": [2, 354], "SMILES": ["CCBr", "CCI"]}).to_csv(tmp_path / "euos25_challenge_test.csv", index=False)
-    return tmp_path
+    return published_files(tmp_path)
 
 
 def rewrite(folder: Path, name: str, change) -> None:

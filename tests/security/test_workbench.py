@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from email.message import Message
+from json import loads
 from pathlib import Path
 
 import pytest
 
+from milbench.workspace import study_number
+from studies import make_study
 from workbench import Workbench, start_workbench
 
 REFUSED = 403
@@ -31,12 +34,15 @@ class Answer:
     text: str
 
 
-def ask(workbench: Workbench, path: str, method: str = "GET", token: bool = True, **headers: str) -> Answer:
+def ask(
+    workbench: Workbench, path: str, method: str = "GET", token: bool = True, json: str | None = None, **headers: str
+) -> Answer:
     """One request, with the cookie unless `token` is False."""
     with closing(http.client.HTTPConnection(workbench.origin.removeprefix("http://"), timeout=60)) as connection:
         cookie = {"Cookie": f"{workbench.cookie}={workbench.token}"} if token else {}
         more = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, headers={**cookie, **more})
+        kind = {} if json is None else {"Content-Type": "application/json"}
+        connection.request(method, path, json, headers={**cookie, **kind, **more})
         answer = connection.getresponse()
         return Answer(answer.status, answer.headers, answer.read().decode())
 
@@ -88,11 +94,35 @@ def test_a_page_of_another_port_cannot_embed_what_it_asks_for(workbench: Workben
     assert ask(workbench, "/apps/home/").headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
-@pytest.mark.parametrize("method", ["DELETE", "POST", "PUT", "PATCH"])
-def test_the_dashboard_changes_nothing_unless_it_is_let(workbench: Workbench, method: str) -> None:
-    answer = ask(workbench, "/api/studies/1", method=method, Origin=workbench.origin)
+@pytest.mark.parametrize(
+    "request_", ["DELETE /api/studies/1", "PUT /api/studies/1/note", "PATCH /api/studies/1", "POST /api/studies"]
+)
+def test_the_dashboard_changes_nothing_unless_it_is_let(workbench: Workbench, request_: str) -> None:
+    method, path = request_.split()
+    answer = ask(workbench, path, method, Origin=workbench.origin)
     assert answer.status == REFUSED
     assert "--writable" in answer.text
+
+
+def test_a_dashboard_that_is_let_keeps_notes_and_deletes_studies_but_makes_none(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    study, note = f"/api/studies/{study_number(root, make_study(root / 'mine'))}", '{"body": "good", "version": 1}'
+    workbench = start_workbench(root, tmp_path / "log.txt", "--writable")
+    try:
+        trial = loads(ask(workbench, study).text)["trials"][0]["trial_id"]
+        for path in (f"{study}/note", f"{study}/{trial}/note"):
+            assert ask(workbench, path, "PUT", json=note).status == 204
+        assert loads(ask(workbench, study).text)["note"] == loads(note)
+        for path in ("/api/studies", f"{study}/rename"):
+            answer = ask(workbench, path, "POST", json='{"study_name": "new", "directions": ["maximize"]}')
+            assert answer.status == REFUSED
+            assert "in the Launch app" in answer.text
+        assert ask(workbench, study, "DELETE", Origin="http://evil.example").status == REFUSED
+        assert ask(workbench, study, "DELETE", json="{}", Origin=workbench.origin).status == 204
+        assert ask(workbench, study).status == 404
+        assert "Traceback" not in workbench.log.read_text()
+    finally:
+        workbench.stop()
 
 
 def test_two_starts_have_two_tokens_and_an_old_one_opens_nothing(workbench: Workbench, tmp_path: Path) -> None:
@@ -112,7 +142,7 @@ def test_the_token_is_in_no_log_and_no_process_list(workbench: Workbench) -> Non
     listed = subprocess.run(
         ["ps", "axeww", "-o", "args"], capture_output=True, text=True, check=True
     ).stdout  # e: environment too
-    assert str(workbench.root) in listed
+    assert f"milbench.cli serve {workbench.root.name}" in listed
     assert workbench.token not in listed
     assert workbench.token not in "".join(os.environ.values())
 
