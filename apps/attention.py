@@ -53,9 +53,8 @@ def choose_run(studies):
 def choose_data(run, studies, workspace):
     _told = str(run_arguments(studies[run.value]).get("store") or "")
     _names = [store.name for store in workspace.stores]
-    _own = [
-        store.name for store in workspace.stores if _told and store.folder.resolve().as_posix().endswith(_told.lstrip("./"))
-    ]
+    _told = _told.lstrip("./")
+    _own = [s.name for s in workspace.stores if _told and s.folder.resolve().as_posix().endswith(_told)]
     store = ui.picker("store", list(dict.fromkeys([*_own, *_names])), "Data set")
     part = ui.picker("part", list(looks.attention_files(studies[run.value])), "Molecules")
     return part, store
@@ -63,11 +62,8 @@ def choose_data(run, studies, workspace):
 
 @app.cell(hide_code=True)
 def read(part, run, store, studies):
-    try:
-        attention = looks.read_attention(looks.attention_files(studies[run.value])[part.value])
-        view = StoreView.open(ui.root() / store.value)
-    except MilbenchError as error:
-        mo.stop(True, ui.problem(error))
+    attention = ui.or_stop(lambda: looks.read_attention(looks.attention_files(studies[run.value])[part.value]))
+    view = ui.or_stop(lambda: StoreView.open(ui.root() / store.value))
     return attention, view
 
 
@@ -83,11 +79,14 @@ def choose_what(attention, part, run, store):
 
 
 @app.cell(hide_code=True)
-def choose_molecule(attention, label, outcome, task, threshold, view):
-    try:
-        everyone = looks.molecule_table(attention, view, task.value, threshold.value)
-    except MilbenchError as error:
-        mo.stop(True, ui.problem(error))
+def known(attention, task, view):
+    rows = ui.or_stop(lambda: looks.molecule_table(attention, view, task.value, 0.5))
+    return (rows,)
+
+
+@app.cell(hide_code=True)
+def choose_molecule(label, outcome, rows, threshold):
+    everyone = looks.called(rows, threshold.value)
     shown = looks.filtered(everyone, label.value, outcome.value)
     mo.stop(shown.empty, ui.empty("No molecule is like that", "Choose another label, outcome or threshold."))
     _at = shown.index[shown["ID"] == ui.param("molecule")]
@@ -105,19 +104,15 @@ def choose_molecule(attention, label, outcome, task, threshold, view):
 
 @app.cell(hide_code=True)
 def molecule(attention, molecules, shown, task, view):
-    from milbench.chem.geometry import most_attended, sdf_text, skeleton  # RDKit: only once the table is there
-    from milbench.chem.molecules import draw_svg
-
     row, t = (molecules.value if len(molecules.value) else shown).iloc[0], attention.names.index(task.value)
-    try:
-        look = looks.look_at(attention, view, row["ID"])
-    except MilbenchError as error:
-        mo.stop(True, ui.problem(error))
-    return draw_svg, look, most_attended, row, sdf_text, skeleton, t
+    look = ui.or_stop(lambda: looks.look_at(attention, view, row["ID"]))
+    return look, row, t
 
 
 @app.cell(hide_code=True)
-def attention_of_molecule(attention, draw_svg, look, row):
+def attention_of_molecule(attention, look, row):
+    from milbench.chem.molecules import draw_svg  # RDKit: only once the table is there
+
     heat = mo.ui.plotly(figures.attention_map(attention.names, look.conf_ids, look.attention, look.keys(attention.names)))
     _drawing = ui.picture(draw_svg(look.smiles), f"Structure of {look.id}")
     _facts = f"<b>{html.escape(look.id)}</b><br>{row['label'] or 'label unknown'}, predicted {row['prediction']:.3f}"
@@ -135,7 +130,9 @@ def conformer(heat, look, t):
 
 
 @app.cell(hide_code=True)
-def in_space(attention, chosen, look, most_attended, skeleton, t, task):
+def in_space(attention, chosen, look, t, task):
+    from milbench.chem.geometry import most_attended, skeleton
+
     _weight = look.attention[:, t]
     if look.positions is None:
         _views = [ui.dim("This data set keeps no coordinates: prepare molecules from SMILES to see their conformers.")]
@@ -154,7 +151,9 @@ def in_space(attention, chosen, look, most_attended, skeleton, t, task):
 
 
 @app.cell(hide_code=True)
-def exports(attention, everyone, look, sdf_text):
+def exports(attention, everyone, look):
+    from milbench.chem.geometry import sdf_text
+
     _tags = {f"attn_{name}": [f"{v:.6f}" for v in look.attention[:, i]] for i, name in enumerate(attention.names)}
     _sdf = mo.download(
         lambda: sdf_text(look.smiles, look.positions, [f"{look.id} #{c}" for c in look.conf_ids], _tags).encode(),
@@ -188,20 +187,23 @@ def deletion(attention, delete, look, run, store, studies, task):
 
 
 @app.cell(hide_code=True)
-def data_set(attention, everyone, task, view):
+def hits(attention, view):
+    rates = looks.hit_rates(looks.hits_of(attention, view)) if view.keys == attention.names else None
+    return (rates,)
+
+
+@app.cell(hide_code=True)
+def data_set(attention, rates, rows, task):
     _plots = [
         figures.entropy_distribution(attention.entropy, attention.names),
-        figures.entropy_against_prediction(everyone, task.value, attention.names),
+        figures.entropy_against_prediction(rows, task.value, attention.names),
     ]
-    _said, rates = "Over all of these molecules", None
-    if view.keys == attention.names:
-        rates = looks.hit_rates(looks.hits_of(attention, view))
+    _said = "Over all of these molecules"
+    if rates is not None:
         _plots.append(figures.hit_rate_bars(rates, attention.names))
-        _said += (
-            "; right: how often the most attended conformer is the one that made the molecule positive (simulated, so known)"
-        )
+        _said += "; right: how often the most attended conformer made the molecule positive (simulated, so known)"
     mo.vstack([mo.Html(ui.section("The whole data set")), ui.dim(f"{_said}."), mo.hstack(_plots, widths="equal")])
-    return (rates,)
+    return
 
 
 @app.cell(hide_code=True)

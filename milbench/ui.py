@@ -28,6 +28,7 @@ from urllib.parse import parse_qs, urlencode
 import marimo as mo
 import pandas as pd
 
+from milbench.data.recent import signature
 from milbench.errors import DataError, MilbenchError
 from milbench.figures.page import shown
 from milbench.jobs import JOB, JobState, log_tail, state_of
@@ -189,18 +190,6 @@ def chosen_folder(name: str) -> Path | None:
 def ticker(every: str = "2s") -> mo.ui.refresh:
     """Asks for news every so often, as long as the tab is open; a choice of rates, and off."""
     return mo.ui.refresh(options=["1s", "2s", "5s", "30s"], default_interval=every, label="Live")
-
-
-def signature(*paths: Path) -> str:
-    """Changes when one of `paths` does: appears, goes, is written, and for folders gains or loses an entry."""
-    parts = []
-    for path in paths:
-        try:
-            found = path.stat()
-            parts.append(f"{found.st_mtime_ns}:{found.st_size}")
-        except FileNotFoundError:
-            parts.append("-")
-    return " ".join(parts)
 
 
 def update(seen: Any, see: Any, value: Any) -> None:

@@ -13,6 +13,7 @@ from milbench.chem.inputs import ID, STRUCTURE, read_rows
 from milbench.chem.sdf import read_records
 from milbench.data.labelled import label_column
 from milbench.data.manifest import read_manifest, read_parquet
+from milbench.data.recent import recent
 from milbench.data.tables import Table
 from milbench.errors import DataError
 from milbench.files import read_array
@@ -54,6 +55,7 @@ class Look:
         return [(tuple(pattern), count) for pattern, count in Counter(map(tuple, known.tolist())).most_common()]
 
 
+@recent("manifest.json")
 def look_at(source: str | Path, tasks: TaskSet, id_col: str = "ID", smiles_col: str | None = None) -> Look:
     """Look at a file or a bag store; what cannot be read is a DataError that names file, row and column."""
     source = Path(source)

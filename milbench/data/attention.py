@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from milbench.data.curves import outcome, wilson
+from milbench.data.recent import recent
 from milbench.data.store_view import KEY, StoreView
 from milbench.data.tables import read_table
 from milbench.errors import DataError
@@ -84,6 +85,7 @@ class Attention:
         return np.maximum.reduceat(self.a, self.offsets[:-1], axis=0)
 
 
+@recent()
 def read_attention(path: str | Path) -> Attention:
     """Read a table with ID, conf_id, pred_<task>, attn_<task>, a row a conformer, molecule after molecule; else a DataError."""
     table = read_table(path, ("ID", "conf_id"))
@@ -110,20 +112,28 @@ def molecule_table(attention: Attention, view: StoreView, task: str, threshold: 
     if not here.any():
         raise DataError(view.folder, "has none of these molecules", do="choose the store that the model was trained on")
     rows = view.molecules.iloc[places[here]]
-    y, p = rows[task].to_numpy(np.float64), attention.p[here, t]
-    return pd.DataFrame(
+    y = rows[task].to_numpy(np.float64)
+    table = pd.DataFrame(
         {
             "ID": attention.ids[here],
             "smiles": rows["smiles"].to_numpy(object) if "smiles" in rows else "",
             "split": rows["split"].to_numpy(object),
             "label": np.where(np.isnan(y), "", np.where(y == 1, "positive", "negative")),
-            "prediction": p,
-            "outcome": outcome(y, p, threshold),
+            "prediction": attention.p[here, t],
+            "outcome": "",
             "conformers": attention.sizes[here],
             "entropy": attention.entropy[here, t],
             "top_attention": attention.top[here, t],
         }
     )
+    return called(table, threshold)
+
+
+def called(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """A `molecule_table` with its outcomes at another threshold."""
+    label = table["label"].to_numpy(object)
+    y = np.select([label == "positive", label == "negative"], [1.0, 0.0], np.nan)
+    return table.assign(outcome=outcome(y, table["prediction"].to_numpy(), threshold))
 
 
 def filtered(table: pd.DataFrame, label: str, outcome: str) -> pd.DataFrame:
@@ -173,14 +183,15 @@ def look_at(attention: Attention, view: StoreView, molecule: str) -> Looked:
 def key_hits(conformers: pd.DataFrame, attention: np.ndarray, bag: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
     """Does attention find the planted key? One row a positive (molecule, endpoint): endpoint, hit, chance = 1 / conformers.
 
-    conformers [R rows] with key_<endpoint>; attention [R, T]; bag [R] the molecule of each row.
+    conformers [R rows] with key_<endpoint>; attention [R, T]; bag [R] the molecule of each row, molecule after molecule.
     """
     _, bag, size = np.unique(bag, return_inverse=True, return_counts=True)
-    first = np.concatenate([[0], np.cumsum(size)[:-1]])
+    first, rows = np.concatenate([[0], np.cumsum(size)[:-1]]), np.arange(len(bag))
     parts = []
     for t, name in enumerate(names):
         key = conformers[f"{KEY}{name}"].to_numpy(bool)
-        top = np.lexsort((-attention[:, t], bag))[first]
+        largest = np.maximum.reduceat(attention[:, t], first)[bag]
+        top = np.minimum.reduceat(np.where(attention[:, t] == largest, rows, len(rows)), first)  # the first of equals
         counted = (np.bincount(bag, key) > 0) & (size > 1)
         parts.append(pd.DataFrame({"endpoint": name, "hit": key[top][counted], "chance": 1 / size[counted]}))
     return pd.concat(parts, ignore_index=True)

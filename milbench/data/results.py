@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from milbench.data.recent import recent
 from milbench.data.scoring import by_molecule
 from milbench.data.tables import read_table
 from milbench.errors import DataError
@@ -48,6 +49,7 @@ class Result:
         return Result(self.run, self.part, self.names, *(v[rows] for v in (self.ids, self.y, self.p, self.weights)))
 
 
+@recent()
 def read_result(path: str | Path, run: str, part: str) -> Result:
     """Read a table with ID, pred_<task> and label_<task> (weight_<task> where the AP is weighted); else a DataError."""
     table = read_table(path, ("ID",))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from milbench.data.manifest import check_files, read_manifest, read_parquet
+from milbench.data.recent import recent
 from milbench.errors import DataError
 from milbench.files import read_array
 from milbench.tasks import TaskSet
@@ -37,13 +38,14 @@ class StoreView:
     features: tuple[str, ...]
     has_positions: bool
 
-    @classmethod
-    def open(cls, folder: str | Path) -> "StoreView":
+    @staticmethod
+    @recent("manifest.json")
+    def open(folder: str | Path) -> "StoreView":
         """Read what is needed to choose a molecule; a folder that is no store is a DataError."""
         folder = Path(folder)
         manifest = read_manifest(folder)
         check_files(folder, manifest["files"], hashes=False)
-        return cls(
+        return StoreView(
             folder=folder,
             tasks=TaskSet.from_dict(manifest["tasks"], where=folder / "manifest.json"),
             molecules=read_parquet(folder / "molecules.parquet"),

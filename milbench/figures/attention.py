@@ -156,7 +156,7 @@ def entropy_against_prediction(table: pd.DataFrame, task: str, names: Sequence[s
             marker = {"symbol": symbol, "color": colour, "size": 8, "opacity": 0.8}
             hover = "%{text}<br>probability %{x:.3f}, entropy %{y:.2f}<extra></extra>"
             title = f"{count(len(part))} {label or 'without a label'}"
-            points = {"x": part["prediction"], "y": part["entropy"], "text": part["ID"], "customdata": part["ID"]}
+            points = {"x": part["prediction"], "y": part["entropy"], "text": part["ID"]}
             traces.append(go.Scattergl(**points, mode="markers", marker=marker, name=title, hovertemplate=hover))
     fig = figure(traces, x=f"Predicted probability, {task}", y="Entropy of attention", height=340)
     fig.update_yaxes(range=[-0.03, 1.05])

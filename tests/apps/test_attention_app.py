@@ -27,7 +27,7 @@ def test_the_cells_that_show_a_molecule_run_alone(demo_workspace: Path) -> None:
     assert chosen["chosen"] == int(look.attention[:, t].argmax())
     shown, _ = app.in_space.run(attention=attention, look=look, t=t, task=task, chosen=chosen["chosen"])
     assert f"{look.attention[:, t].max():.1%} of the attention" in shown.text
-    _, found = app.data_set.run(attention=attention, everyone=table(attention, view), task=task, view=view)
+    _, found = app.hits.run(attention=attention, view=view)
     assert found["rates"]["positives"].sum() == len(hits_of(attention, view))
 
 
