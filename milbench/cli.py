@@ -16,12 +16,10 @@ from milbench.data_commands import (
     FoldsConfig,
     ImportConfig,
     Said,
-    ScoreConfig,
     SubmitConfig,
     run_doctor,
     run_folds,
     run_import,
-    run_score,
     run_submit,
 )
 from milbench.errors import MilbenchError
@@ -32,6 +30,7 @@ from milbench.prepare_config import PrepareConfig
 from milbench.proxy import ProxyConfig, run_proxy
 from milbench.run_config import CostConfig, HpoConfig, PipelineConfig
 from milbench.runlog import as_job, describe_job, is_job, log_to_console
+from milbench.score_command import ScoreConfig, run_score
 from milbench.serve import LabConfig, ServeConfig, run_lab, run_serve
 from milbench.version import __version__
 from milbench.workers import is_worker, with_parent

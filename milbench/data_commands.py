@@ -1,4 +1,4 @@
-"""`milbench import | submit | score | folds | doctor`: what each is asked to do, and doing it: (lines to print, exit status).
+"""`milbench import | submit | folds | doctor`: what each is asked to do, and doing it: (lines to print, exit status).
 
 Loads neither torch nor RDKit before a command needs them.
 """
@@ -47,26 +47,6 @@ class SubmitConfig:
     """File to write (.csv)."""
     with_ids: bool = False
     """Keep the ID as first column, for yourself; the challenge takes none."""
-
-
-@dataclass(frozen=True)
-class ScoreConfig:
-    """ROC-AUC and AP of every endpoint, with bootstrap intervals, for any table of predictions."""
-
-    predictions: Annotated[Path, tyro.conf.Positional]
-    """Table with ID and pred_<endpoint>."""
-    labels: OptionalPath = None
-    """Table with ID and the label columns; default: the label_<endpoint> columns beside the predictions."""
-    tasks: str = "euos25"
-    """What is predicted: euos25, or a .toml or .json file that declares endpoints."""
-    draws: int = 1000
-    """Bootstrap draws."""
-    level: float = 0.95
-    """Coverage of the intervals."""
-    seed: int = 0
-    """Seed of the bootstrap."""
-    json: OptionalPath = None
-    """Write the scores here too."""
 
 
 @dataclass(frozen=True)
@@ -167,20 +147,6 @@ def run_submit(config: SubmitConfig) -> Said:
     table = submission(predictions, submission_order(config.folder), with_ids=config.with_ids)
     write_table(config.out, table)
     return [f"written: {config.out}, {len(table):,} rows in the order of the test file: {', '.join(table.columns)}"], 0
-
-
-def run_score(config: ScoreConfig) -> Said:
-    """Score predictions."""
-    from milbench.data.scoring import score_tables
-    from milbench.data.tables import read_table
-    from milbench.files import write_json
-
-    labels = None if config.labels is None else read_table(config.labels, ("ID",))
-    options = {"draws": config.draws, "level": config.level, "seed": config.seed}
-    scores = score_tables(read_table(config.predictions, ("ID",)), labels, load_tasks(config.tasks), **options)
-    if config.json is not None:
-        write_json(config.json, scores.to_dict())
-    return scores.lines(), 0
 
 
 def run_folds(config: FoldsConfig) -> Said:

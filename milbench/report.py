@@ -24,6 +24,14 @@ def metrics_lines(metrics: dict[str, Any]) -> list[str]:
     return [*lines, f"  {summary}, macro ROC-AUC {number(metrics['macro_auc'])}"]
 
 
+def openings(report: dict[str, Any]) -> str:
+    """In words that the leaderboard has been looked at before, "" the first time; `report` as leaderboard_eval.json."""
+    count = report.get("opened") or 1
+    return (
+        "" if count < 2 else f" (it was opened for {count} models of this study folder: a choice among them is no longer blind)"
+    )
+
+
 def final_lines(report: dict[str, Any], study_dir: Path) -> list[str]:
     """The final model's scores and where everything lies; `report` is the content of leaderboard_eval.json."""
     best = [f"best epoch {one['best_epoch'] + 1} of {one['epochs']}" for one in report["members"]]
@@ -31,7 +39,7 @@ def final_lines(report: dict[str, Any], study_dir: Path) -> list[str]:
     lines = ["", f"Monitored ({report['monitor']}), {trained}:"]
     lines += metrics_lines(report["monitored"])
     if report["leaderboard"] is not None:
-        lines += ["", "Leaderboard, reported once:", *metrics_lines(report["leaderboard"])]
+        lines += ["", f"Leaderboard, reported once:{openings(report)}", *metrics_lines(report["leaderboard"])]
     if report["note"]:
         lines.append(f"  Note: {report['note']}.")
     lines += [

@@ -65,6 +65,16 @@ def read_result(path: str | Path, run: str, part: str) -> Result:
     return Result(run, part, tuple(names), ids, y, p, weights)
 
 
+def result_table(result: Result) -> pd.DataFrame:
+    """A result as `read_result` reads it."""
+    columns: dict[str, np.ndarray] = {"ID": result.ids}
+    for t, name in enumerate(result.names):
+        columns |= {f"pred_{name}": result.p[:, t], f"label_{name}": result.y[:, t]}
+        if not np.isnan(result.weights[:, t]).all():
+            columns[f"weight_{name}"] = result.weights[:, t]
+    return pd.DataFrame(columns)
+
+
 def result_files(study: str | Path) -> dict[str, Path]:
     """The parts that a study folder has predictions of, and where."""
     return {part: Path(study) / path for part, path in FILES.items() if (Path(study) / path).is_file()}

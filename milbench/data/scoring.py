@@ -161,12 +161,32 @@ def rank(y: np.ndarray, p: np.ndarray, weights: np.ndarray | None) -> list[Ranki
 
 
 def score_tables(predictions: Table, labels: Table | None, tasks: TaskSet, **options: Any) -> Scores:
-    """Score a table of predictions against a table of labels, joined on ID.
+    """Score a table of predictions against a table of labels, as `join_tables` joins them; `options` as in `score`."""
+    joined = join_tables(predictions, labels, tasks)
+    scores = score(joined.y, joined.p, tasks.names, joined.weights, **options)
+    return replace(scores, left_out=joined.left_out)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Molecules `ids` [n] with labels y [n, T] (NaN where unknown), predictions p [n, T] and weights [n, T] of the APs (a
+    column of NaN: unweighted); `left_out`: what was not used, in words.
+    """
+
+    ids: np.ndarray
+    y: np.ndarray
+    p: np.ndarray
+    weights: np.ndarray
+    left_out: tuple[str, ...]
+
+
+def join_tables(predictions: Table, labels: Table | None, tasks: TaskSet) -> Joined:
+    """A table of predictions and a table of labels, joined on ID.
 
     predictions: ID and `pred_<endpoint>` (or `<endpoint>`); a molecule may stand on several rows (one a conformer) if they
     agree. labels: ID and the endpoints' label columns; None takes the `label_<endpoint>` columns beside the predictions, as
     `milbench run` writes them. The AP of an endpoint that declares it is weighted, where its weights (or `weight_<endpoint>`)
-    stand beside the labels. Labelled molecules without a prediction are left out with a count; `options` as in `score`.
+    stand beside the labels. Labelled molecules without a prediction are left out with a count.
     """
     ids, p = by_molecule(predictions, [(f"pred_{name}", name) for name in tasks.names])
     truth = predictions if labels is None else labels
@@ -182,9 +202,9 @@ def score_tables(predictions: Table, labels: Table | None, tasks: TaskSet, **opt
         row, t = (int(place) for place in wrong[0])
         raise DataError(truth.source, f"ID {labelled[row]}", column=tasks.names[t], got=float(y[row, t]), want="0, 1 or empty")
     without = int((np.isfinite(y).any(axis=1) & (rows < 0)).sum())
-    scores = score(y[rows >= 0], p[rows[rows >= 0]], tasks.names, weights[rows >= 0], **options)
-    said = f"{without} labelled molecules have no prediction and are left out"
-    return replace(scores, left_out=(said,)) if without else scores
+    said = (f"{without} labelled molecules have no prediction and are left out",) if without else ()
+    there = rows >= 0
+    return Joined(labelled[there], y[there], p[rows[there]], weights[there], said)
 
 
 def _weights(truth: Table, tasks: TaskSet) -> np.ndarray:

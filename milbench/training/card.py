@@ -113,6 +113,8 @@ def _scores(about: dict[str, Any], report: dict[str, Any]) -> list[str]:
         lines += ["", "No molecules were set apart for a final report."]
     else:
         said = report["note"] or "seen by no training and reported once"
+        if (report.get("opened") or 1) > 1:
+            said += f"; it was opened for {report['opened']} models of this study folder, so a choice among them is not blind"
         lines += ["", f"Leaderboard ({said}):", "", *_table(report["leaderboard"])]
     caveats = ["Average precision is to be read beside the prevalence, which is what guessing gives."]
     few = [name for name, n in about["training"]["labels"].items() if n["positives"] < 50]

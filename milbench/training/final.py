@@ -31,6 +31,7 @@ from milbench.training.card import CARD, about_model, model_card
 from milbench.training.checkpoint import load_checkpoint, save_checkpoint
 from milbench.training.ensemble import Ensemble
 from milbench.training.fold import Epoch, EpochHook, FoldResult, MILFoldTrainer
+from milbench.training.leaderboard import opened
 from milbench.training.resume import difference_to
 
 log = logging.getLogger(__name__)
@@ -205,6 +206,7 @@ class MILFinalTrainer:
             log.warning("no molecule of split %r: the final model is saved, nothing is reported", self.final.leaderboard_split)
             return report
         predictions = ensemble.predict(self.data.bags, rows)
+        report["opened"] = opened(self.study_dir, self.fingerprint)
         metrics = self._scores(rows, predictions.probability)
         warn_undefined(metrics, self.final.leaderboard_split)
         attention = self.final.attn_out or self.folder / "leaderboard_attn.parquet"

@@ -11,9 +11,9 @@ from builders import make_tasks
 from milbench.data.bootstrap import Ladder, Ranking
 from milbench.data.scoring import score, score_tables
 from milbench.data.tables import from_frame
-from milbench.data_commands import ScoreConfig, run_score
 from milbench.errors import ConfigError, DataError
 from milbench.metrics import evaluate
+from milbench.score_command import ScoreConfig, run_score
 from milbench.tasks import EUOS25, Endpoint, TaskSet
 
 
@@ -122,7 +122,7 @@ def test_the_command_scores_files(tmp_path):
     tasks.write_text('{"name": "one", "endpoints": [{"name": "assay_0"}]}')
     for name, frame in zip(("p", "l"), frames()):
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
-    lines, status = run_score(ScoreConfig(tmp_path / "p.csv", tmp_path / "l.csv", str(tasks), json=tmp_path / "s.json"))
+    lines, status = run_score(ScoreConfig(tmp_path / "p.csv", tmp_path / "l.csv", tasks=str(tasks), json=tmp_path / "s.json"))
     assert status == 0 and "assay_0" in lines[1] and (tmp_path / "s.json").is_file()
 
 

@@ -17,6 +17,7 @@ from milbench.data.bags import BagData
 from milbench.data.folds import stratified_folds
 from milbench.errors import DataError
 from milbench.metrics import evaluate
+from milbench.report import final_lines
 from milbench.run_config import FINAL_FOLDER, FinalTrainConfig
 from milbench.tasks import EUOS25
 from milbench.training.checkpoint import load_checkpoint
@@ -206,3 +207,13 @@ def test_the_per_task_table_holds_what_the_report_says(tmp_path: Path) -> None:
         assert table.loc[name, "roc_auc"] == pytest.approx(scores["auc"])
         assert table.loc[name, "prevalence"] == pytest.approx(scores["prevalence"])
         assert table.loc[name, "n"] == 30
+
+
+def test_the_leaderboard_says_for_how_many_models_it_was_opened(tmp_path: Path) -> None:
+    data = final_data(bags_with_leaderboard())
+    assert train(tmp_path, data)["opened"] == 1
+    assert train(tmp_path, data)["opened"] == 1
+    report = train(tmp_path, data, max_epochs=3)
+    assert report["opened"] == 2
+    assert "opened for 2 models" in "\n".join(final_lines(report, tmp_path))
+    assert "opened for 2 models" in (tmp_path / FINAL_FOLDER / "model_card.md").read_text()

@@ -1,0 +1,90 @@
+"""`milbench score` on tables of predictions: averaged, compared, with and without some plates."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from milbench.data.comparison import compare
+from milbench.data.results import read_result, result_table
+from milbench.data.scoring import score
+from milbench.errors import ConfigError, DataError
+from milbench.files import read_json
+from milbench.score_command import ScoreConfig, run_score
+from results import make_result
+
+TASKS = '{"name": "two", "endpoints": [{"name": "one", "weight": "w", "ap_weighted": true}, {"name": "two"}]}'
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """a.parquet and b.parquet, runs of the same 200 molecules; plates.csv; tasks.json."""
+    (tmp_path / "tasks.json").write_text(TASKS)
+    for name, seed, skill in (("a", 0, 0.5), ("b", 1, 3.0)):
+        result_table(make_result(seed, 200, name, skill)).to_parquet(tmp_path / f"{name}.parquet")
+    ids = make_result(n=200).ids
+    pd.DataFrame({"ID": ids, "plate": np.arange(200) // 20}).to_csv(tmp_path / "plates.csv", index=False)
+    return tmp_path
+
+
+def asked(home: Path, **changes) -> ScoreConfig:
+    return ScoreConfig(home / "a.parquet", tasks=str(home / "tasks.json"), draws=200, json=home / "s.json", **changes)
+
+
+def test_the_macro_mean_has_an_interval_in_which_it_lies(home: Path) -> None:
+    lines, _ = run_score(asked(home))
+    found = read_json(home / "s.json")
+    macro, tasks = found["macro_ap"], found["tasks"]
+    assert macro["low"] < macro["value"] < macro["high"]
+    assert macro["value"] == pytest.approx((tasks["one"]["ap"] + tasks["two"]["ap"]) / 2)
+    assert any(line.startswith(f"macro AP {macro['value']:.3f} [{macro['low']:.3f}, ") for line in lines)
+
+
+def test_the_interval_of_the_macro_mean_is_that_of_molecules_drawn_together() -> None:
+    result, rng = make_result(n=150, missing=0.0), np.random.default_rng(0)
+    found = score(result.y, result.p, result.names, draws=2000).macro[0]
+    drawn = [score_once(result, rng.integers(0, 150, 150)) for _ in range(2000)]
+    assert found[1:] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.015)
+
+
+def score_once(result, rows: np.ndarray) -> float:
+    from sklearn.metrics import average_precision_score
+
+    return float(np.mean([average_precision_score(result.y[rows, t], result.p[rows, t]) for t in range(2)]))
+
+
+def test_predictions_are_averaged_and_kept(home: Path) -> None:
+    run_score(asked(home, also=(home / "b.parquet",), out=home / "mean.parquet"))
+    a, b, mean = (read_result(home / f"{name}.parquet", name, "x") for name in ("a", "b", "mean"))
+    assert np.allclose(mean.p, (a.p + b.p) / 2)
+    assert mean.ids.tolist() == a.ids.tolist()
+    assert np.array_equal(mean.weights, a.weights, equal_nan=True)
+
+
+def test_two_runs_are_compared_on_the_same_molecules(home: Path) -> None:
+    lines, _ = run_score(asked(home, against=home / "b.parquet"))
+    a, b = (read_result(home / f"{name}.parquet", name, "x") for name in ("a", "b"))
+    wanted = compare(b, a, draws=200).table
+    assert pd.DataFrame(read_json(home / "s.json")["against"])["low"].tolist() == pytest.approx(wanted["low"].tolist())
+    assert any(line.startswith("macro mean: AP -") for line in lines)
+
+
+def test_scores_without_some_plates_stand_beside_those_with_them(home: Path) -> None:
+    lines, _ = run_score(asked(home, without=("3", "7"), groups=home / "plates.csv"))
+    found, result = read_json(home / "s.json"), make_result(0, 200, "a", 0.5)
+    rest = result.take(np.flatnonzero(~np.isin(np.arange(200) // 20, (3, 7))))
+    assert found["without"]["tasks"]["two"]["ap"] == pytest.approx(score(rest.y, rest.p, rest.names, draws=100).ap[1])
+    assert found["tasks"]["two"]["n"] > found["without"]["tasks"]["two"]["n"]
+    assert "Without the 40 molecules of plate 3, 7:" in lines
+
+
+def test_what_cannot_be_scored_is_one_line(home: Path) -> None:
+    with pytest.raises(ConfigError, match="--groups"):
+        asked(home, without=("3",))
+    with pytest.raises(ConfigError, match="no molecule has this plate"):
+        run_score(asked(home, without=("3", "99"), groups=home / "plates.csv"))
+    table = pd.read_parquet(home / "b.parquet")
+    table.assign(ID="x" + table["ID"]).to_parquet(home / "b.parquet")
+    with pytest.raises(DataError, match="shares no molecule"):
+        run_score(asked(home, also=(home / "b.parquet",)))
