@@ -16,7 +16,7 @@ with app.setup(hide_code=True):
     from milbench.data.results import read_result, result_files
     from milbench.data.scoreboard import LEVEL, behind, board, compared
     from milbench.errors import MilbenchError
-    from milbench.score_report import readable, score_report, verdicts
+    from milbench.score_report import CAVEAT, readable, score_report, verdicts
     from milbench.workspace import name_of, scan
 
 
@@ -87,13 +87,12 @@ def at_a_glance(scores):
         f"Intervals: {LEVEL:.0%}, bootstrap over molecules. Grey ticks: what chance gives. ʷ weighted by sample. "
         "Out of fold: each molecule predicted by the model that did not see it; leaderboard: the final model, reported once."
     )
-    _table = readable(scores.assign(series=scores["part"])).rename(columns={"run": "molecules of", "molecules": "n"})
+    _by_part = scores.assign(series=scores["part"])
+    _table = readable(_by_part).rename(columns={"run": "molecules of", "molecules": "n"})
+    _plots = [ui.plot(figures.score_intervals(_by_part, metric), f"scores {metric}") for metric in ("ap", "auc")]
     mo.vstack(
         [
-            mo.hstack(
-                [figures.score_intervals(scores.assign(series=scores["part"]), metric) for metric in ("ap", "auc")],
-                widths="equal",
-            ),
+            mo.hstack(_plots, widths="equal"),
             mo.Html(f'<p class="mb-dim">{_note}</p>'),
             ui.frame(_table),
         ]
@@ -103,15 +102,13 @@ def at_a_glance(scores):
 
 @app.cell(hide_code=True)
 def curves(found, result):
-    mo.vstack(
-        [
-            mo.Html(ui.section(f"Behind the scores: {result.title}")),
-            mo.hstack(
-                [figures.pr_curves(found.cuts), figures.roc_curves(found.cuts), figures.calibration_curves(found.calibrations)],
-                widths="equal",
-            ),
-        ]
-    )
+    _plots = {
+        "precision recall": figures.pr_curves(found.cuts),
+        "roc": figures.roc_curves(found.cuts),
+        "calibration": figures.calibration_curves(found.calibrations),
+    }
+    _shown = [ui.plot(plot, f"{name} {result.title}") for name, plot in _plots.items()]
+    mo.vstack([mo.Html(ui.section(f"Behind the scores: {result.title}")), mo.hstack(_shown, widths="equal")])
     return
 
 
@@ -143,18 +140,16 @@ def thresholds(best, endpoint, found, result, threshold):
         mo.stat(f"{cells['fn']:,}", label="false negatives", caption="positives below the threshold"),
         mo.stat(f"{cells['tn']:,}", label="true negatives", caption=f"{_called:,} molecules called positive"),
     ]
+    _plots = {
+        "predictions": figures.score_distribution(found.histograms[endpoint.value], threshold.value),
+        "thresholds": figures.threshold_curves(found.cuts[endpoint.value], threshold.value),
+    }
     mo.vstack(
         [
             mo.Html(ui.section("Where to cut")),
             mo.hstack([endpoint, threshold, mo.Html(f'<span class="mb-dim">{best}</span>')], widths=[1, 2, 1], align="center"),
             mo.hstack(_stats, widths="equal"),
-            mo.hstack(
-                [
-                    figures.score_distribution(found.histograms[endpoint.value], threshold.value),
-                    figures.threshold_curves(found.cuts[endpoint.value], threshold.value),
-                ],
-                widths="equal",
-            ),
+            mo.hstack([ui.plot(plot, f"{name} {endpoint.value}") for name, plot in _plots.items()], widths="equal"),
         ]
     )
     return (cells,)
@@ -198,12 +193,11 @@ def comparison(cache, files, other, result):
     _note = (
         f"{_c.n:,} molecules, drawn alike for both runs. Hollow: the interval holds zero, so the runs are not distinguishable."
     )
+    _plots = {metric: figures.differences(_c.table, metric, (_c.a, _c.b), LEVEL) for metric in ("AP", "ROC-AUC")}
     mo.vstack(
         [
-            mo.hstack(
-                [figures.differences(_c.table, metric, (_c.a, _c.b), LEVEL) for metric in ("AP", "ROC-AUC")], widths="equal"
-            ),
-            mo.Html(f'<p class="mb-dim">{" ".join([_note, *_c.left_out])}</p>'),
+            mo.hstack([ui.plot(plot, f"{metric} {_c.b} against {_c.a}") for metric, plot in _plots.items()], widths="equal"),
+            mo.Html(f'<p class="mb-dim">{" ".join([_note, CAVEAT, *_c.left_out])}</p>'),
             ui.frame(verdicts(_c.table).rename(columns={"a": _c.a, "b": _c.b})),
         ]
     )

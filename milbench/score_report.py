@@ -12,6 +12,11 @@ from milbench.figures import calibration_curves, differences, pr_curves, roc_cur
 from milbench.figures.page import Section, page
 from milbench.version import __version__
 
+CAVEAT = (
+    "An interval is for one comparison alone: of twenty between equal runs (endpoints, metrics, pairs of runs) about one looks "
+    "distinguishable by chance."
+)
+"""What to remember where many comparisons are read."""
 _METRICS = {"ap": "AP", "auc": "ROC-AUC"}
 
 
@@ -50,7 +55,7 @@ def score_report(results: Sequence[Result], pairs: Sequence[tuple[Result, Result
         c = compared(a, b, cache)
         text = (
             f"The same {c.n:,} molecules drawn for both, {DRAWS:,} times. Where the interval holds zero, the runs are not "
-            f"distinguishable; the level is that of each comparison alone. {'; '.join(c.left_out)}"
+            f"distinguishable. {' '.join([CAVEAT, *c.left_out])}"
         )
         shown = [verdicts(c.table), *(differences(c.table, metric, (c.a, c.b)) for metric in ("AP", "ROC-AUC"))]
         sections.append(Section(f"{c.b} against {c.a}", text, shown))

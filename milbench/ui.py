@@ -27,10 +27,12 @@ from urllib.parse import parse_qs, urlencode
 
 import marimo as mo
 import pandas as pd
+import plotly.io as pio
+from plotly.graph_objects import Figure
 
 from milbench.data.recent import signature
 from milbench.errors import DataError, MilbenchError
-from milbench.figures.page import shown
+from milbench.figures.page import camera, shown
 from milbench.jobs import JOB, JobState, log_tail, state_of
 from milbench.palette import STATES
 from milbench.workspace import ROOT_VARIABLE, inside, name_of
@@ -91,6 +93,10 @@ _STYLE = """<style>
 _LINK = (
     "color:#2b8fd0;text-decoration:underline;text-underline-offset:.15em"  # also inside of callouts, which styles do not reach
 )
+
+
+pio.renderers.default = "browser"
+pio.renderers["browser"].config = camera("milbench")  # of every figure that is shown without `plot`
 
 
 def root() -> Path:
@@ -310,6 +316,11 @@ def parquet(data: pd.DataFrame) -> bytes:
 def dim(words: str) -> mo.Html:
     """Small print; `words` are HTML."""
     return mo.Html(f'<span class="mb-dim">{words}</span>')
+
+
+def plot(fig: Figure, name: str) -> mo.ui.plotly:
+    """A figure whose camera saves it as <name>.png."""
+    return mo.ui.plotly(fig.update_layout(dragmode="zoom"), config=camera(f"milbench {name}"))
 
 
 def grid(data: pd.DataFrame, label: str = "", **more: Any) -> mo.ui.table:

@@ -85,7 +85,7 @@ def calibration_curves(bins: Mapping[str, pd.DataFrame]) -> go.Figure:
                 hovertemplate=f"said %{{x:.3f}}, was %{{y:.3f}}<br>n %{{customdata:,}}<extra>{name}</extra>",
             )
         )
-    return _unit_square(traces, "Predicted probability (mean of the bin)", "Observed positives (share, 95%)")
+    return _unit_square(traces, "Predicted probability (mean of the bin)", "Observed share (95%)")
 
 
 def score_distribution(bins: pd.DataFrame, threshold: float) -> go.Figure:

@@ -30,7 +30,7 @@ def label_shares(prevalences: pd.DataFrame, tasks: Sequence[str]) -> go.Figure:
         )
         for kind, colour in kinds
     ]
-    fig = figure(traces, x="molecules, %", height=150 + 34 * len(prevalences))
+    fig = figure(traces, x="Molecules, %", height=150 + 34 * len(prevalences))
     fig.update_layout(barmode="stack", legend={"y": 1.02, "yanchor": "bottom", "traceorder": "normal"}, margin={"t": 40})
     fig.update_yaxes(autorange="reversed", showgrid=False)
     return fig
@@ -63,7 +63,7 @@ def label_patterns(
         dots = {"x": at, "y": [name] * len(shown), "mode": "markers", "marker": {"size": 13, "color": paint}, "yaxis": "y2"}
         traces.append(go.Scatter(**dots, showlegend=False, hoverinfo="skip"))
     title = f"{count(rest)} molecules have rarer patterns" if rest else ""
-    fig = figure(traces, y="molecules", title=title, height=300 + 26 * len(names))
+    fig = figure(traces, y="Molecules", title=title, height=300 + 26 * len(names))
     fig.update_xaxes(showticklabels=False, showgrid=False, zeroline=False)
     share = 26 * len(names) / (300 + 26 * len(names))
     fig.update_layout(yaxis={"type": "log", "domain": [share + 0.04, 1], "dtick": 1, "exponentformat": "power"})
@@ -76,4 +76,4 @@ def bag_sizes(sizes: np.ndarray) -> go.Figure:
     values, counts = np.unique(sizes, return_counts=True)
     hover = "%{x} conformers: %{y:,} molecules<extra></extra>"
     bars = go.Bar(x=values, y=counts, marker_color=OKABE_ITO[0], hovertemplate=hover)
-    return figure([bars], x="conformers a molecule", y="molecules", height=300)
+    return figure([bars], x="Conformers a molecule", y="Molecules", height=300)

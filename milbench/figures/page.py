@@ -1,8 +1,10 @@
 """Figures and tables as one HTML file that needs no network: plotly.js is inlined once."""
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -35,8 +37,7 @@ class Section:
 def page(title: str, about: str, sections: Sequence[Section]) -> str:
     """The whole document. Text is escaped; floats in tables have three decimals."""
     body = "".join(
-        f"<section><h2>{html.escape(s.title)}</h2><p>{html.escape(s.text)}</p>{''.join(map(_content, s.contents))}</section>"
-        for s in sections
+        f"<section><h2>{html.escape(s.title)}</h2><p>{html.escape(s.text)}</p>{_contents(s, title)}</section>" for s in sections
     )
     # the scripts of a page with figures only: a page of tables needs none
     script = f"<script>{get_plotlyjs()}</script>" if any(isinstance(c, go.Figure) for s in sections for c in s.contents) else ""
@@ -45,11 +46,20 @@ def page(title: str, about: str, sections: Sequence[Section]) -> str:
     return f'<!DOCTYPE html><html lang="en"><head>{head}<style>{_STYLE}</style>{script}</head><body>{top}{body}</body></html>\n'
 
 
-def _content(content: go.Figure | pd.DataFrame) -> str:
-    if isinstance(content, pd.DataFrame):
-        return _table(content)
-    config = {"displaylogo": False, "responsive": True}
-    return content.to_html(full_html=False, include_plotlyjs=False, config=config)
+def _contents(section: Section, title: str) -> str:
+    config = {"responsive": True, **camera(f"{title} {section.title}")}
+    return "".join(
+        _table(content)
+        if isinstance(content, pd.DataFrame)
+        else content.to_html(full_html=False, include_plotlyjs=False, config=config)
+        for content in section.contents
+    )
+
+
+def camera(name: str) -> dict[str, Any]:
+    """Plotly's settings: the camera above a figure saves it as <name>.png, three times as fine as the screen."""
+    file = re.sub(r"[^\w.-]+", "-", name.lower()).strip("-")
+    return {"displaylogo": False, "toImageButtonOptions": {"format": "png", "filename": file, "scale": 3}}
 
 
 def _table(frame: pd.DataFrame) -> str:

@@ -59,7 +59,7 @@ def _dots(part: pd.DataFrame, at: list[float], metric: str, series: tuple[str, s
 
 def _chance(part: pd.DataFrame, at: list[float], metric: str, show: bool) -> go.Scatter:
     chance = part["positives"] / part["n"].where(part["n"] > 0) if metric == "ap" else pd.Series(0.5, index=part.index)
-    name = "prevalence (chance)" if metric == "ap" else "chance"
+    name = "prevalence" if metric == "ap" else "chance"
     marker = {"symbol": "line-ns-open", "size": 18, "color": INK, "line": {"width": 2}}
     hover = f"{name} %{{x:.3f}}<extra></extra>"
     return go.Scatter(x=chance, y=at, mode="markers", name=name, marker=marker, showlegend=show, hovertemplate=hover)

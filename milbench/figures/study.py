@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from milbench.figures.style import MOST_POINTS, count, figure, remark
+from milbench.figures.style import MOST_POINTS, count, figure, remark, whole
 from milbench.palette import INK, task_colours
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def study_aps(trials: Sequence["FrozenTrial"], tasks: Sequence[str]) -> go.Figur
         numbers = table["trial"].drop_duplicates().sample(most, random_state=0)
         shown = table.loc[table["trial"].isin(numbers)]
     traces = [_trials(part, str(name), colours[str(name)]) for name, part in shown.groupby("endpoint", sort=False)]
-    fig = figure(traces, x="Trial", y="Average precision (mean and span of folds)", height=400)
+    fig = figure(traces, x="Trial", y="AP (mean, span of the folds)", height=400)
+    whole(fig, shown["trial"].tolist())
     fig.update_yaxes(range=[-0.02, 1.02])
     if table.empty:
         fig.update_xaxes(visible=False)

@@ -34,6 +34,12 @@ def figure(traces: Sequence[Any], *, x: str = "", y: str = "", title: str = "", 
     return go.Figure(list(traces), layout)
 
 
+def whole(fig: go.Figure, values: Sequence[int]) -> go.Figure:
+    """Ticks of the x axis at whole numbers alone, about ten of them; values: what is on it, numbers of trials for example."""
+    span = max(values, default=0) - min(values, default=0)
+    return fig.update_xaxes(tickformat="d", dtick=max(1, round(span / 10)), tick0=min(values, default=0))
+
+
 def remark(fig: go.Figure, text: str) -> go.Figure:
     """A line of small print below the title, e.g. that points were sampled."""
     fig.add_annotation(text=text, xref="paper", yref="paper", x=0, y=1.0, yshift=14, showarrow=False, font={"size": 12})

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from milbench.figures.style import figure
+from milbench.figures.style import figure, whole
 from milbench.palette import INK, OKABE_ITO, SEQUENTIAL
 from milbench.trial_tables import rows
 
@@ -32,7 +32,7 @@ def history(trials: pd.DataFrame, selected: Sequence[int] = ()) -> go.Figure:
         line={"color": INK, "width": 1.5, "shape": "hv"},
         hoverinfo="skip",
     )
-    return figure([best, points], x="Trial", y="Score", height=300)
+    return whole(figure([best, points], x="Trial", y="Score", height=300), done["number"].tolist())
 
 
 def fold_task_heatmap(folds: pd.DataFrame, tasks: Sequence[str], metric: str = "ap") -> go.Figure:
@@ -41,20 +41,20 @@ def fold_task_heatmap(folds: pd.DataFrame, tasks: Sequence[str], metric: str = "
     names, means = [*(f"fold {k}" for k in folds["fold"]), "mean"], np.vstack([values, _mean(values)])
     label = {"ap": "AP", "auc": "ROC-AUC"}[metric]
     trace = go.Heatmap(
-        z=means,
-        x=list(tasks),
-        y=names,
+        z=means.T,
+        x=names,
+        y=list(tasks),
         zmin=0,
         zmax=1,
         colorscale=SEQUENTIAL,
-        text=[[f"{value:.3f}" if np.isfinite(value) else "–" for value in row] for row in means],
+        text=[[f"{value:.3f}" if np.isfinite(value) else "–" for value in row] for row in means.T],
         texttemplate="%{text}",
-        hovertemplate=f"%{{y}}, %{{x}}: {label} %{{z:.3f}}<extra></extra>",
+        hovertemplate=f"%{{x}}, %{{y}}: {label} %{{z:.3f}}<extra></extra>",
         colorbar={"title": {"text": label}, "thickness": 12},
         xgap=2,
         ygap=2,
     )
-    fig = figure([trace], height=120 + 42 * len(names))
+    fig = figure([trace], height=90 + 42 * len(tasks))
     fig.update_yaxes(autorange="reversed", showgrid=False)
     fig.update_xaxes(side="top", showgrid=False)
     return fig

@@ -7,6 +7,7 @@ from typing import Any
 import marimo as mo
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from apps import scoreboard
@@ -50,6 +51,14 @@ def test_scores_thresholds_and_the_report_of_a_run(
     page.wait_for_function(f"location.search.includes('threshold=0') && location.search.includes('{result.names[1]}')")
     page.reload()
     expect(cell(page, "thresholds")).to_contain_text(f"of {positives} positives: 100.0%")
+    plot = cell(page, "curves").locator(".js-plotly-plot").first
+    plot.hover()
+    with page.expect_download() as downloading:
+        plot.locator(".modebar-btn[data-title^=Download]").click()
+    assert downloading.value.suggested_filename == "milbench-precision-recall-demo-study-out-of-fold.png"
+    downloading.value.save_as(tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.width > 2.5 * plot.bounding_box()["width"]
     with page.expect_download() as downloading:
         page.get_by_text("Report as one HTML file").click()
     downloading.value.save_as(tmp_path / "scores.html")
@@ -65,6 +74,7 @@ def test_a_run_is_not_distinguishable_from_its_copy(workbench: Workbench, page: 
     open_app(page, workbench, "scoreboard", run=STUDY)
     page.get_by_label("Compare with").select_option(f"again, {OUT_OF_FOLD}")
     expect(cell(page, "comparison")).to_contain_text("+0.000 [+0.000, +0.000], not distinguishable")
+    expect(cell(page, "comparison")).to_contain_text("about one looks distinguishable by chance")
 
 
 @pytest.mark.app

@@ -59,7 +59,7 @@ def test_two_series_keep_their_endpoint_colours_and_differ_in_symbol(result: Res
     fig = score_intervals(both)
     dots = [trace for trace in traces(fig) if trace.error_x.array is not None]
     assert dots[0].marker.color == dots[1].marker.color and dots[0].marker.symbol != dots[1].marker.symbol
-    assert [trace.name for trace in fig.data if trace.showlegend is not False] == ["prevalence (chance)", "a", "b"]
+    assert [trace.name for trace in fig.data if trace.showlegend is not False] == ["prevalence", "a", "b"]
 
 
 def test_curves_are_the_thresholds_and_their_area_the_average_precision(result: Result):

@@ -38,9 +38,9 @@ def curves() -> pd.DataFrame:
 def test_the_heat_map_holds_every_fold_and_their_mean_and_a_dash_where_there_is_none() -> None:
     folds = pd.DataFrame({"fold": [0, 1], "ap_a": [0.2, 0.6], "ap_b": [0.5, np.nan]})
     heat = fold_task_heatmap(folds, TASKS).data[0]
-    np.testing.assert_allclose(heat.z, [[0.2, 0.5], [0.6, np.nan], [0.4, 0.5]])
-    assert list(heat.y) == ["fold 0", "fold 1", "mean"]
-    assert [list(row) for row in heat.text] == [["0.200", "0.500"], ["0.600", "–"], ["0.400", "0.500"]]
+    np.testing.assert_allclose(heat.z, [[0.2, 0.6, 0.4], [0.5, np.nan, 0.5]])
+    assert list(heat.x) == ["fold 0", "fold 1", "mean"]
+    assert [list(row) for row in heat.text] == [["0.200", "0.600", "0.400"], ["0.500", "–", "0.500"]]
 
 
 def test_the_curves_of_a_trial_have_a_panel_a_fold_a_line_an_endpoint_and_the_best_epoch() -> None:
