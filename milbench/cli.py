@@ -32,6 +32,7 @@ from milbench.run_config import CostConfig, HpoConfig, PipelineConfig
 from milbench.runlog import as_job, describe_job, is_job, log_to_console
 from milbench.score_command import ScoreConfig, run_score
 from milbench.serve import LabConfig, ServeConfig, run_lab, run_serve
+from milbench.steps import RecipeConfig, run_recipe
 from milbench.version import __version__
 from milbench.workers import is_worker, with_parent
 
@@ -122,6 +123,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], Said]]] = {
     "demo": (DemoConfig, _demo),
     "baseline": (BaselineConfig, run_baseline),
     "conformers": (ConformersConfig, run_conformers),
+    "recipe": (RecipeConfig, run_recipe),
     "params": (ParamsConfig, _params),
     "prepare": (PrepareConfig, _prepare),
     "predict": (PredictConfig, _predict),

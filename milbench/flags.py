@@ -17,7 +17,7 @@ OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 OptionalShare = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 
 
-LIST_FLAGS = ("--fix", "--range", "--also", "--features2d", "--features3d", "--without")
+LIST_FLAGS = ("--fix", "--range", "--also", "--features2d", "--features3d", "--without", "--set")
 
 
 def gathered(args: Sequence[str], flags: Sequence[str] = LIST_FLAGS) -> list[str]:
