@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -22,6 +21,9 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from report import machine, peak_mib, write_section  # noqa: E402
+
 SIDES = ("milbench", "reference")
 ABOUT = """## A training epoch with validation against the padded reference ({bags})
 
@@ -61,11 +63,6 @@ class Turns:
         sys.stdout.write(json.dumps({"seconds": seconds, "cpu": cpu, "mib": peak_mib() - self.before}) + "\n")
         sys.stdout.flush()
         self.wait()
-
-
-def peak_mib() -> float:
-    """Largest resident size so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def worker(given: Given) -> None:
@@ -197,7 +194,6 @@ def main() -> None:
         worker(Given(**json.loads(options.worker)))
         return
     import torch
-    from report import machine, write_section
 
     about = machine(f"{options.threads} threads", f"torch {torch.__version__}", f"load {os.getloadavg()[0]:.1f}")
     command = f"`{' '.join(['.venv/bin/python', 'benchmarks/epoch.py', *sys.argv[1:]])}`"

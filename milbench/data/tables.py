@@ -60,7 +60,7 @@ class Table:
 
     def require(self, column: str) -> None:
         """A DataError when `column` is not there."""
-        if column not in self.names:
+        if self.data.schema.get_field_index(column) < 0:
             do = did_you_mean(column, self.names) or f"it has {', '.join(self.names[:8])}{', …' if len(self.names) > 8 else ''}"
             raise DataError(self.source, f"column {column!r} is missing", do=do)
 
@@ -174,18 +174,17 @@ def usable_rows(table: Table, report: Report) -> Table:
     """Drop rows whose `error` is set or whose `status` is not ok/success/0/1/true, with a count (QM tables)."""
     keep = np.ones(len(table), dtype=bool)
     if "error" in table.names:
-        keep &= np.isin(_cells(table, "error"), list(NO_ERROR))
+        keep &= _is_one_of(table, "error", NO_ERROR)
     if "status" in table.names:
-        keep &= np.isin(_cells(table, "status"), list(STATUS_OK))
+        keep &= _is_one_of(table, "status", STATUS_OK)
     dropped = int((~keep).sum())
     if dropped:
         report.say(f"{table.source}: {dropped} of {len(table)} rows dropped (error set, or status not ok)")
     return table if keep.all() else table.take(np.flatnonzero(keep))
 
 
-def _cells(table: Table, column: str) -> np.ndarray:
-    """A column as trimmed lower-case text, missing as '', whole floats without '.0'."""
-    series = table.data[column].to_pandas()
-    if pd.api.types.is_float_dtype(series):
-        return np.array(["" if np.isnan(v) else f"{v:g}" for v in series])
-    return series.astype("object").map(lambda v: "" if v is None or v != v else str(v).strip().lower()).to_numpy(dtype=object)
+def _is_one_of(table: Table, column: str, allowed: frozenset[str]) -> np.ndarray:
+    """Whether each cell is among `allowed`, as trimmed lower-case text ('' where missing, whole floats without '.0')."""
+    place, cells = pd.factorize(table.data[column].to_pandas())
+    found = [(f"{v:g}" if isinstance(v, float | np.floating) else str(v).strip().lower()) in allowed for v in cells]
+    return np.array([*found, "" in allowed], dtype=bool)[place]  # a missing cell's place is -1
