@@ -14,7 +14,7 @@ with app.setup(hide_code=True):
     from milbench import figures, ui
     from milbench.data.curves import best_threshold, confusion
     from milbench.data.results import read_result, result_files
-    from milbench.data.scoreboard import LEVEL, behind, board, compared
+    from milbench.data.scoreboard import LEVEL, at_first, behind, board, compared
     from milbench.errors import MilbenchError
     from milbench.score_report import CAVEAT, readable, score_report, verdicts
     from milbench.workspace import name_of, scan
@@ -61,8 +61,11 @@ def results(cache, files, run):
             for study, where in files.values()
             if name_of(ui.root(), study) == run.value
         }
-        with mo.status.spinner("Scoring, with a thousand bootstrap draws", remove_on_exit=True):
+        _first = at_first(list(read.values()), cache)
+        mo.output.append(ui.frame(_first) if len(_first) else None)
+        with mo.status.spinner("Intervals: a thousand bootstrap draws", remove_on_exit=True):
             scores = board(list(read.values()), cache)
+        mo.output.clear()
     except MilbenchError as error:
         mo.stop(True, ui.problem(error))
     return read, scores

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from milbench.data.scoreboard import board, compared
+from milbench.data.scoreboard import at_first, board, compared
 from milbench.figures.page import Section, page
 from milbench.score_report import readable, score_report, verdicts
 from results import make_result
@@ -21,6 +21,19 @@ def test_a_report_holds_every_score_and_needs_no_network(tmp_path: Path):
     for words in [*readable(scores)["AP"], *verdicts(compared(a, b, tmp_path).table)["difference"]]:
         assert f">{words}<" in text
     assert "[" in readable(scores)["AP"][0] and readable(scores)["AP"][0].endswith("ʷ")
+
+
+def test_scores_are_shown_before_their_intervals_are_drawn_and_only_then(tmp_path: Path):
+    a, b = make_result(), make_result(1, run="b")
+    scores = board([a], tmp_path)
+    first = at_first([a, b], tmp_path)
+    assert len(first) == len(b.names) and at_first([a], tmp_path).empty
+    later = board([b], tmp_path)
+    assert (
+        first[["n", "positives", "AP", "ROC-AUC"]].to_numpy().tolist()
+        == later[["n", "positives", "ap", "auc"]].to_numpy().tolist()
+    )
+    assert len(scores) == len(a.names)
 
 
 def test_what_people_wrote_cannot_become_markup(tmp_path: Path):

@@ -10,7 +10,7 @@ import pandas as pd
 from milbench.data.comparison import Comparison, compare
 from milbench.data.curves import calibration, histogram, thresholds
 from milbench.data.results import Result, kept, shared
-from milbench.data.scoring import score
+from milbench.data.scoring import rank, score
 
 DRAWS, LEVEL, SEED = 1000, 0.95, 0
 
@@ -19,14 +19,29 @@ def board(results: Sequence[Result], cache: Path, *, draws: int = DRAWS, level: 
     """Scores with intervals of every result and endpoint: series (the result's title) and the columns of `Scores.table`."""
     tables = []
     for result in results:
-        key = f"scores-{result.content[:24]}-{draws}-{level:g}-{SEED}"
-        table = kept(cache, key, lambda r=result: _scores(r, draws, level))
+        table = kept(cache, _name(result, draws, level), lambda r=result: _scores(r, draws, level))
         tables.append(table.assign(series=result.title, run=result.run, part=result.part))
     return pd.concat(tables, ignore_index=True)
 
 
+def _name(result: Result, draws: int, level: float) -> str:
+    return f"scores-{result.content[:24]}-{draws}-{level:g}-{SEED}"
+
+
+def at_first(results: Sequence[Result], cache: Path) -> pd.DataFrame:
+    """The results whose intervals `board` has yet to draw, without them: part, endpoint, n, positives, AP, ROC-AUC."""
+    rows = []
+    for result in (new for new in results if not (cache / f"{_name(new, DRAWS, LEVEL)}.parquet").is_file()):
+        everyone = np.arange(len(result.y))
+        for t, (name, ranking) in enumerate(zip(result.names, rank(result.y, result.p, result.weights), strict=True)):
+            (ap,), (auc,) = ranking.score([everyone])
+            known = result.y[:, t]
+            rows.append((result.part, name, int(np.isfinite(known).sum()), int((known == 1).sum()), ap, auc))
+    return pd.DataFrame(rows, columns=["part", "endpoint", "n", "positives", "AP", "ROC-AUC"])
+
+
 def _scores(result: Result, draws: int, level: float) -> pd.DataFrame:
-    scores = score(result.y, result.p, result.names, result.weights, draws=draws, level=level, seed=SEED)
+    scores = score(result.y, result.p, result.names, result.weights, draws=draws, level=level, seed=SEED, macro=False)
     return scores.table().assign(weighted=[name in scores.weighted for name in result.names])
 
 

@@ -102,12 +102,14 @@ def score(
     draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
+    macro: bool = True,
 ) -> Scores:
     """AP and ROC-AUC with percentile intervals of a bootstrap that draws positives and negatives apart (their counts stay).
 
     y [n, T] 0/1 with NaN where missing (left out), p [n, T] finite scores, higher = more likely positive; weights [n, T] >= 0
     of the APs (NaN in the column of a task whose AP is unweighted, None: all are). Ties count half in the AUC and stand at
-    one threshold in the AP, as in scikit-learn. An endpoint without positives is NaN.
+    one threshold in the AP, as in scikit-learn. An endpoint without positives is NaN. macro: draw the macro means too (as long
+    as all endpoints together); else they are NaN.
     """
     check_draws(draws, level)
     check_predicted(y, p)
@@ -121,8 +123,8 @@ def score(
     ap, auc = (np.concatenate(values) for values in zip(*points, strict=True))
     known, positives = np.isfinite(y).sum(axis=0), (y == 1).sum(axis=0)
     weighted = tuple(name for name, ranking in zip(names, rankings, strict=True) if ranking.weights is not None)
-    macro = _macro(rankings, (ap, auc), draws, level, seed)
-    return Scores(tuple(names), known, positives, ap, bounds[:, 0], auc, bounds[:, 1], macro, level, weighted)
+    means = _macro(rankings, (ap, auc), draws, level, seed) if macro else np.full((2, 3), np.nan)
+    return Scores(tuple(names), known, positives, ap, bounds[:, 0], auc, bounds[:, 1], means, level, weighted)
 
 
 def _macro(
