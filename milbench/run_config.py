@@ -45,7 +45,9 @@ class PrunerConfig:
 
 @dataclass(frozen=True)
 class CVRunConfig:
-    """A cross-validated study: epochs and patience of each fold, budget, objective, pins, changed search ranges, pruning."""
+    """A cross-validated study: epochs and patience of each fold, budget, objective, pins, changed search ranges, pruning, and
+    whether the folds of a trial are trained together.
+    """
 
     max_epochs: int = 150
     patience: int = 20
@@ -56,8 +58,12 @@ class CVRunConfig:
     ranges: dict[str, Param] = field(default_factory=dict)
     pruner: PrunerConfig = field(default_factory=PrunerConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    parallel_folds: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
+        if self.parallel_folds == "on" and self.runtime.precision.startswith("16"):
+            do = "use bf16-mixed or 32-true, or --parallel_folds off"
+            raise ConfigError("--parallel_folds", "cannot be on with 16-bit floats", got=self.runtime.precision, do=do)
         for flag, value in (("--max_epochs", self.max_epochs), ("--patience", self.patience), ("--trials", self.trials)):
             at_least(flag, value, 1)
         if not 0.1 <= self.min_w <= 0.6:
@@ -162,6 +168,9 @@ class PipelineConfig:
     """Trials that run before any is pruned."""
     pruner_warmup_steps: int = 8
     """Epochs of every fold in which no trial is pruned."""
+    parallel_folds: Literal["auto", "on", "off"] = "auto"
+    """Train the folds of a trial together, in one step each time; pruning then goes by their mean, epoch by epoch. auto: on a
+    GPU. A setting of the study: who joins it with auto does as it does."""
     storage: OptionalText = None
     """Where the study lives, if not in study.db in its folder: sqlite:///PATH, journal:PATH, postgresql://USER@HOST/NAME (its
     password in PGPASSWORD, MILBENCH_STORAGE_PASSWORD or ~/.pgpass), or grpc://HOST:PORT (`milbench proxy`)."""
@@ -227,6 +236,7 @@ class PipelineConfig:
             ranges=ranges or {},
             pruner=self.pruner,
             runtime=dataclasses.replace(self.runtime, devices=1),
+            parallel_folds=self.parallel_folds,
         )
 
     @property

@@ -390,6 +390,7 @@ DEFAULTS = {
     "pruner_percentile": 25.0,
     "pruner_startup_trials": 10,
     "pruner_warmup_steps": 8,
+    "parallel_folds": "auto",
 }
 
 

@@ -37,10 +37,10 @@ class ScaledBags:
     scale2d: Scaler | DeviceScaler | None
     scale_inst: Scaler | DeviceScaler | None
 
-    def on(self, device: torch.device) -> "ScaledBags":
-        """The same on a device; batches are made there."""
+    def on(self, device: torch.device, bags: BagData | None = None) -> "ScaledBags":
+        """The same on a device, where batches are then made; `bags`: the molecules, where they are there already."""
         scale2d, scale_inst = (None if scaler is None else scaler.on(device) for scaler in (self.scale2d, self.scale_inst))
-        return ScaledBags(self.bags.on(device), scale2d, scale_inst)
+        return ScaledBags(bags or self.bags.on(device), scale2d, scale_inst)
 
     def batch(
         self, index: torch.Tensor, targets: Targets | None = None, total: int | None = None, fill: bool = False

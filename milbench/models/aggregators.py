@@ -14,7 +14,7 @@ from milbench.errors import ConfigError
 from milbench.models.attention_pool import TaskAttentionPool
 from milbench.models.contracts import check_aggregator
 from milbench.models.layers import Dropout
-from milbench.models.segments import segment_pool, segment_softmax, segment_sum
+from milbench.models.segments import segment_max, segment_pool, segment_softmax, segment_sum
 from milbench.registry import AGGREGATORS
 
 
@@ -56,7 +56,7 @@ class MaxPool(_PerTask):
 
     def forward(self, tokens: Tensor, offsets: Tensor, segment: Tensor) -> tuple[Tensor, Tensor]:
         normed = self.norm(tokens)
-        highest = torch.segment_reduce(normed, "max", offsets=offsets, axis=0)
+        highest = segment_max(normed, offsets)
         pooled = torch.where((offsets.diff() > 0).unsqueeze(1), highest, 0.0)
         wins = (normed == pooled[segment]).to(normed.dtype)
         share = (wins / segment_sum(wins, segment, len(offsets) - 1)[segment]).mean(1, keepdim=True).detach()

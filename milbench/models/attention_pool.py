@@ -155,7 +155,7 @@ def _rank(alpha: Tensor, offsets: Tensor, segment: Tensor) -> Tensor:
     by_bag = torch.argsort(segment[by_weight], dim=0, stable=True)
     order = by_weight.gather(0, by_bag)
     place = torch.arange(len(alpha), device=alpha.device) - offsets[segment]
-    return torch.empty_like(order).scatter_(0, order, place.unsqueeze(1).expand_as(order))
+    return torch.empty_like(order).scatter(0, order, place.unsqueeze(1).expand_as(order))
 
 
 def top_k(alpha: Tensor, offsets: Tensor, segment: Tensor, k: int, strategy: str) -> Tensor:

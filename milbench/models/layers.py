@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from milbench.errors import ConfigError
+from milbench.models.stacking import over_models, stacked
 
 RESIDUAL_DROPOUT = 0.05
 DROP_PATH = 0.05
@@ -58,7 +59,7 @@ def keep_mask(shape: tuple[int, ...], p: float, device: torch.device) -> Tensor:
     Bernoulli draw for every element.
     """
     count = math.prod(shape)
-    if device.type != "cpu" or count < _WORTH_A_GENERATOR:
+    if device.type != "cpu" or count < _WORTH_A_GENERATOR or stacked():
         return (torch.rand(shape, device=device) >= p).to(torch.int8)
     words = np.random.SFC64(int(torch.empty((), dtype=torch.int64).random_())).random_raw((count + 3) // 4)
     bits = torch.from_numpy(words.view(np.int16)[:count]).view(shape)
@@ -128,7 +129,24 @@ def gated_residual(x: Tensor, normed: Tensor, weights: GatedWeights, noise: Nois
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         normed, weights = normed.to(dtype), GatedWeights(*(w.to(dtype) for w in weights))
+    if stacked():
+        return over_models(_gated_residuals, x, normed, *noise, activation, *weights)
     return _GatedResidual.apply(x, normed, noise, activation, *weights)  # type: ignore[no-any-return]
+
+
+def _gated_residuals(x: Tensor, normed: Tensor, *rest: Any) -> Tensor:
+    """Of K models: blocks [K, n, D] with weights [K, ...] are already those of K heads; K·H heads [K, H, n, D] become so."""
+    (inside, outside, *gains, activation), weights = rest[:5], rest[5:]
+    if x.dim() == 3:
+        weights = [w[:, None] if w.dim() == 2 else w[:, None, None] if w.dim() == 1 else w for w in weights]
+        return gated_residual(x, normed, GatedWeights(*weights), Noise(inside, outside, *gains), activation)
+
+    def flat(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.flatten(0, 1)
+
+    heads = GatedWeights(*(w.flatten(0, 1) for w in weights))
+    noise = Noise(flat(inside), flat(outside), *gains)
+    return gated_residual(x.flatten(0, 1), normed.flatten(0, 1), heads, noise, activation).unflatten(0, x.shape[:2])
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

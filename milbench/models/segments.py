@@ -4,10 +4,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from milbench.models.stacking import one_after_another, over_models, segments_after_another, stacked
+
 
 def segment_sum(values: Tensor, segment: Tensor, n: int) -> Tensor:
     """Sum the rows of each molecule: values [R, ...], segment [R] -> [n, ...]; an empty bag gives zeros."""
+    if stacked():
+        return over_models(_sums, values, segment, n)
     return values.new_zeros((n, *values.shape[1:])).index_add(0, segment, values)
+
+
+def _sums(values: Tensor, segment: Tensor, n: int) -> Tensor:
+    return segment_sum(values.flatten(0, 1), segments_after_another(segment, n), len(segment) * n).unflatten(0, (-1, n))
 
 
 def segment_softmax(scores: Tensor, offsets: Tensor, segment: Tensor) -> Tensor:
@@ -18,9 +26,29 @@ def segment_softmax(scores: Tensor, offsets: Tensor, segment: Tensor) -> Tensor:
     """
     if not len(scores):
         return scores
+    if stacked():
+        return over_models(_softmaxes, scores, offsets, segment)
     highest = torch.segment_reduce(scores.detach(), "max", offsets=offsets, axis=0)
     weights = torch.exp(scores - highest[segment])
     return weights / segment_sum(weights, segment, len(offsets) - 1)[segment]
+
+
+def _softmaxes(scores: Tensor, offsets: Tensor, segment: Tensor) -> Tensor:
+    k, rows = segment.shape
+    in_one = one_after_another(offsets, rows), segments_after_another(segment, offsets.shape[1] - 1)
+    return segment_softmax(scores.flatten(0, 1), *in_one).unflatten(0, (k, rows))
+
+
+def segment_max(values: Tensor, offsets: Tensor) -> Tensor:
+    """The largest of each column over each molecule's rows: values [R, D], offsets [B+1] -> [B, D]; -inf for an empty bag."""
+    if stacked():
+        return over_models(_maxima, values, offsets)
+    return torch.segment_reduce(values, "max", offsets=offsets, axis=0)
+
+
+def _maxima(values: Tensor, offsets: Tensor) -> Tensor:
+    flat = segment_max(values.flatten(0, 1), one_after_another(offsets, values.shape[1]))
+    return flat.unflatten(0, (len(values), -1))
 
 
 def segment_pool(alpha: Tensor, values: Tensor, segment: Tensor, n: int) -> Tensor:
@@ -29,12 +57,19 @@ def segment_pool(alpha: Tensor, values: Tensor, segment: Tensor, n: int) -> Tens
     This sum is torch's embedding bag, which never writes the [R, T, D] products: bag (t, b) holds the rows of molecule b,
     weighted by task t's alpha.
     """
+    if stacked():
+        return over_models(_pooled, alpha, values, segment, n)
     (rows, width), n_tasks = values.shape, alpha.shape[1]
     start = torch.searchsorted(segment, torch.arange(n, device=segment.device))
     bags = start + rows * torch.arange(n_tasks, device=segment.device).unsqueeze(1)
     row = torch.arange(rows, device=segment.device).repeat(n_tasks)
     pooled = F.embedding_bag(row, values, bags.flatten(), mode="sum", per_sample_weights=alpha.T.reshape(-1))
     return pooled.view(n_tasks, n, width).transpose(0, 1)
+
+
+def _pooled(alpha: Tensor, values: Tensor, segment: Tensor, n: int) -> Tensor:
+    in_one = segments_after_another(segment, n)
+    return segment_pool(alpha.flatten(0, 1), values.flatten(0, 1), in_one, len(segment) * n).unflatten(0, (-1, n))
 
 
 def pack(x_pad: Tensor, kpm: Tensor) -> tuple[Tensor, Tensor]:

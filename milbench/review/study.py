@@ -115,14 +115,17 @@ def _read(folder: Path) -> StudyView:
         trials=trials_table(trials, tasks, max_epochs),
         params=params_table(trials),
         folds=folds_table(trials, tasks),
-        curves=_curves(curves_table(trials, max_epochs), epochs_table(folder, tasks)),
+        curves=_curves(curves_table(trials, max_epochs), epochs_table(folder, tasks), settings.get("parallel_folds") == "on"),
         frozen=tuple(trials),
     )
 
 
-def _curves(reported: pd.DataFrame, logged: pd.DataFrame) -> pd.DataFrame:
-    """What the study was told and what metrics.jsonl says, joined."""
+def _curves(reported: pd.DataFrame, logged: pd.DataFrame, together: bool) -> pd.DataFrame:
+    """What the study was told and what metrics.jsonl says, joined; of folds `together` it was told the mean, which all show."""
     keys = ["trial", "fold", "epoch"]
+    if together:
+        joined = reported.drop(columns="fold").merge(logged, on=["trial", "epoch"], how="outer")
+        return joined.fillna({"fold": 0}).astype({"fold": np.int64}).sort_values(keys, ignore_index=True)
     return reported.merge(logged, on=keys, how="outer").sort_values(keys, ignore_index=True)
 
 

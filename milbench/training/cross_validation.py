@@ -18,13 +18,18 @@ from milbench.files import content_hash
 from milbench.metrics import fold_score, trial_value
 from milbench.run_config import CVRunConfig
 from milbench.training.fold import Epoch, FoldResult, MILFoldTrainer, probabilities
-from milbench.training.pruning import step_of
+from milbench.training.memory import free_memory, is_out_of_memory
+from milbench.training.pruning import MeanOfFolds, step_of
+from milbench.training.together import FoldsTrainer
 from milbench.training.work import trial_work
 
 log = logging.getLogger(__name__)
 
 EpochWatch = Callable[[int, int, Epoch], None]
 """Called with (trial number, fold position, epoch) after every epoch."""
+
+
+HookOf = Callable[[optuna.Trial | None, int, float], Callable[[Epoch], None]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class CVResult:
 
 @dataclass(frozen=True)
 class MILCrossValidator:
-    """Trains a configuration on the folds of `data` one after the other, reporting every epoch to the trial.
+    """Trains a configuration on the folds of `data`, one after the other or `together`, reporting every epoch to the trial.
 
     In the folder `work` trials keep what they have trained until they end: finished folds, and how far the next one is.
     """
@@ -56,6 +61,7 @@ class MILCrossValidator:
     run: CVRunConfig
     watch: EpochWatch | None = None
     work: Path | None = None
+    together: bool = False
 
     def config_of(self, trial: optuna.Trial) -> HPOConfig:
         """The configuration that this trial asks for."""
@@ -76,15 +82,54 @@ class MILCrossValidator:
         What an interrupted trial of the same parameters has left in `work` is taken over, its epochs are reported again.
         """
         trainer = MILFoldTrainer(self.data.tasks, self.run.max_epochs, self.run.patience)
-        results: list[FoldResult] = []
         with self._kept(trainer, config, trial) as folder:
-            for k in range(self.data.n_folds):
-                checkpoint = None if folder is None else folder / f"fold_{k}.ckpt"
-                hook = self._hook(trial, k, config.objective.min_w)
-                halved = any(result.halved for result in results)
-                results.append(trainer.train(self.data.fold(k), config, hook, checkpoint, halved))
-                self._tell(trial, k, results[-1], config)
+            if self.together:
+                results = self._all_folds(trainer, config, trial, folder)
+            else:
+                results = self._each_fold(trainer, config, trial, folder, self._hook)
         return CVResult(config, tuple(results))
+
+    def _each_fold(
+        self, trainer: MILFoldTrainer, config: HPOConfig, trial: optuna.Trial | None, folder: Path | None, hook_of: HookOf
+    ) -> list[FoldResult]:
+        """The folds one after the other."""
+        results: list[FoldResult] = []
+        for k in range(self.data.n_folds):
+            checkpoint = None if folder is None else folder / f"fold_{k}.ckpt"
+            halved = any(result.halved for result in results)
+            hook = hook_of(trial, k, config.objective.min_w)
+            results.append(trainer.train(self.data.fold(k), config, hook, checkpoint, halved))
+            self._tell(trial, k, results[-1], config)
+        return results
+
+    def _all_folds(
+        self, trainer: MILFoldTrainer, config: HPOConfig, trial: optuna.Trial | None, folder: Path | None
+    ) -> list[FoldResult]:
+        """The folds together; where that cannot be, one after the other, and the trial is told what it would have been told."""
+        folds = [self.data.fold(k) for k in range(self.data.n_folds)]
+        means = MeanOfFolds(trial, config.objective.min_w, self.watch)
+        why = FoldsTrainer(trainer).why_not(folds, config)
+        if not why:
+            try:
+                checkpoint = None if folder is None else folder / "folds.ckpt"
+                results = FoldsTrainer(trainer).train(folds, config, means, checkpoint)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                why = "out of memory"
+            else:
+                for k, result in enumerate(results):
+                    self._tell(trial, k, result, config)
+                return results
+        free_memory()
+        log.warning("trial %d: folds are trained one after the other, not together: %s", means.number, why)
+        results = self._each_fold(trainer, config, trial, folder, self._watching)
+        means.tell_all([result.history for result in results])
+        return results
+
+    def _watching(self, trial: optuna.Trial | None, k: int, min_w: float) -> Callable[[Epoch], None]:
+        """A hook that shows a fold's epochs and reports none."""
+        return lambda epoch: None if self.watch is None else self.watch(-1 if trial is None else trial.number, k, epoch)
 
     def _kept(
         self, trainer: MILFoldTrainer, config: HPOConfig, trial: optuna.Trial | None
@@ -110,9 +155,10 @@ class MILCrossValidator:
             trial.set_user_attr("out_of_memory", f"fold {k}: {half} molecules at a time, the effective batch unchanged")
 
     def _hook(self, trial: optuna.Trial | None, k: int, min_w: float) -> Callable[[Epoch], None]:
+        show = self._watching(trial, k, min_w)
+
         def hook(epoch: Epoch) -> None:
-            if self.watch is not None:
-                self.watch(-1 if trial is None else trial.number, k, epoch)
+            show(epoch)
             if trial is None:
                 return
             trial.report(fold_score(epoch.metrics, min_w), step_of(k, epoch.number, self.run.max_epochs))

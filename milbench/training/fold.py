@@ -1,6 +1,5 @@
 """One fold trained and scored: the one training loop, of cross-validation and of the final model alike."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,7 @@ class FoldResult:
         return out
 
 
-class _BestEpoch(Callback):
+class BestEpoch(Callback):
     """Keeps the weights and results of the epoch with the highest val_macro_ap, in memory; tells every epoch to `hook`."""
 
     def __init__(self, names: tuple[str, ...], hook: EpochHook | None) -> None:
@@ -101,14 +100,18 @@ class _BestEpoch(Callback):
         if not isinstance(module, MILModule) or module.metrics is None:
             return
         epoch = Epoch(trainer.current_epoch, module.train_loss, module.metrics)
+        self.add(epoch, module.label, module.model, module.val_logits)
+        self.tell(epoch)
+
+    def add(self, epoch: Epoch, label: str, model: MILTaskAttnMixerWithAux, logits: np.ndarray) -> None:
+        """Take an epoch over into the history, its weights and logits too where it is the best."""
         if not np.isfinite(epoch.metrics.macro_ap):
-            raise StudyError(f"fold {module.fold.number}", "no endpoint has a positive to score", do="make other folds")
+            raise StudyError(label, "no endpoint has a positive to score", do="make other folds")
         better = epoch.metrics.macro_ap > self.best
         self.history.append(epoch)
         if better:
-            self.epoch, self.logits = epoch.number, module.val_logits
-            self.state = copy.deepcopy(module.model.state_dict())
-        self.tell(epoch)
+            self.epoch, self.logits = epoch.number, logits
+            self.state = {name: value.clone() for name, value in model.state_dict().items()}
 
     def tell(self, *epochs: Epoch) -> None:
         """Show epochs to the hook, which may raise to stop."""
@@ -170,7 +173,7 @@ class MILFoldTrainer:
         keep_freed_memory()
         model = MILModelBuilder(config.runtime.seed).build(config, fold)
         module = MILModule(model, fold, config, self.tasks, halved)
-        best = _BestEpoch(self.tasks.names, hook)
+        best = BestEpoch(self.tasks.names, hook)
         stopping = EarlyStopping("val_macro_ap", mode="max", patience=self.patience, check_finite=False)
         about = {} if checkpoint is None else self.identity(fold, config)
         saver = TrainingCheckpoint(checkpoint, about, module, self.checkpoint_every_s, best=best, stopping=stopping)
@@ -199,19 +202,27 @@ class MILFoldTrainer:
         trainer = LightningTrainerFactory(config.runtime, self.max_epochs).build(callbacks)
         share = trainer.global_rank, trainer.world_size
         loader, val_loader = fold_loaders(fold, config, trainer.strategy.root_device, share)
-        start_at(trainer, loader.sampler, saver.epoch, saver.batch)  # type: ignore[arg-type]
-        with saver.stoppable() as stop, interruptible():
-            try:
-                trainer.fit(module, loader, val_loader)
-            except RuntimeError as error:
-                if stop.asked is not None:  # the processes that make its batches were asked too, and are gone
-                    raise Interrupted(stop.asked) from error
-                if is_out_of_memory(error):
-                    raise StudyError(
-                        f"fold {fold.number}", "out of memory", do="use a smaller model or a larger device"
-                    ) from error
-                raise
-            saver.finish()
+        try:
+            fit(trainer, module, (loader, val_loader), saver)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise StudyError(module.label, "out of memory", do="use a smaller model or a larger device") from error
+            raise
+
+
+def fit(
+    trainer: lightning.Trainer, module: lightning.LightningModule, loaders: tuple[Any, Any], saver: TrainingCheckpoint
+) -> None:
+    """Train from where `saver` begins to the end, with (training, validation) loaders; a stop that is asked for saves first."""
+    start_at(trainer, loaders[0].sampler, saver.epoch, saver.batch)
+    with saver.stoppable() as stop, interruptible():
+        try:
+            trainer.fit(module, *loaders)
+        except RuntimeError as error:
+            if stop.asked is not None:  # the processes that make its batches were asked too, and are gone
+                raise Interrupted(stop.asked) from error
+            raise
+        saver.finish()
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import lightning
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from milbench.configs import HPOConfig
 from milbench.data.bags import BagBatch
@@ -46,6 +46,11 @@ class MILModule(lightning.LightningModule):
     def transfer_batch_to_device(self, batch: BagBatch, device: torch.device, dataloader_idx: int) -> BagBatch:
         """Send a batch without waiting for it (page-locked memory makes that true)."""
         return batch.to(device, non_blocking=True)
+
+    @property
+    def label(self) -> str:
+        """What is trained, for messages."""
+        return f"fold {self.fold.number}"
 
     def steps_at(self, batch_idx: int) -> bool:
         """Whether the optimizer steps after this batch of an epoch."""
@@ -115,23 +120,27 @@ class MILModule(lightning.LightningModule):
         self.val_logits = torch.cat(self._logits).cpu().numpy()
         if self.losses:
             self.train_loss = float(torch.stack(self.losses).mean())
-        self._refuse_nan()
+        losses = self.train_loss if self.losses else 0.0
+        refuse_nan(self.label, self.current_epoch, self.model, self.val_logits, losses)
         self.losses.clear()
         raw, rows = self.fold.bags.raw, self.fold.val
         self.metrics = evaluate(raw.y[rows], self.val_logits, raw.w[rows], self.tasks)
         self.log_dict({"val_macro_ap": self.metrics.macro_ap, "val_min_ap": self.metrics.min_ap}, batch_size=len(rows))
 
-    def _refuse_nan(self) -> None:
-        """A NaN is a finding: named with fold, epoch and the first parameter that is not finite."""
-        if np.isfinite(self.val_logits).all() and (not self.losses or np.isfinite(self.train_loss)):
-            return
-        bad = [name for name, value in self.model.named_parameters() if not bool(torch.isfinite(value).all())]
-        what = f"parameter {bad[0]} became NaN or inf" if bad else "predictions or loss are NaN or inf, parameters are not"
-        raise StudyError(
-            f"fold {self.fold.number}, epoch {self.current_epoch}", what, do="lower lr, or check the features' range"
-        )
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        options: dict[str, Any] = {"lr": self.hpo.optimization.lr, "weight_decay": self.hpo.optimization.weight_decay}
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        return torch.optim.AdamW(parameters, fused=True, **options)
+        return optimizer_of(self.model, self.hpo)
+
+
+def refuse_nan(label: str, epoch: int, model: MILTaskAttnMixerWithAux, logits: np.ndarray, loss: float) -> None:
+    """A NaN is a finding: named with fold, epoch and the first parameter that is not finite."""
+    if np.isfinite(logits).all() and np.isfinite(loss):
+        return
+    bad = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
+    what = f"parameter {bad[0]} became NaN or inf" if bad else "predictions or loss are NaN or inf, parameters are not"
+    raise StudyError(f"{label}, epoch {epoch}", what, do="lower lr, or check the features' range")
+
+
+def optimizer_of(model: nn.Module, config: HPOConfig) -> torch.optim.Optimizer:
+    """AdamW over everything that is trained."""
+    options: dict[str, Any] = {"lr": config.optimization.lr, "weight_decay": config.optimization.weight_decay}
+    return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True, **options)

@@ -1,10 +1,18 @@
-"""Pruning of a cross-validated trial: fold by fold, epoch by epoch (seed 4.6)."""
+"""Pruning of a cross-validated trial: fold by fold, epoch by epoch (seed 4.6), or by the mean of folds trained together."""
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 import optuna
 from optuna.pruners import BasePruner, NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial
 
+from milbench.metrics import fold_score
 from milbench.run_config import PrunerConfig
+
+if TYPE_CHECKING:
+    from milbench.training.fold import Epoch
 
 
 def step_of(fold_position: int, epoch: int, max_epochs: int) -> int:
@@ -53,3 +61,33 @@ def build_pruner(config: PrunerConfig, max_epochs: int) -> BasePruner:
     return FoldPercentilePruner(
         keep, max_epochs=max_epochs, n_startup_trials=config.startup_trials, n_warmup_steps=config.warmup_steps
     )
+
+
+class MeanOfFolds:
+    """Reports to a trial, where folds are trained together: at step `epoch` the mean over folds of the epoch's scores; a fold
+    that has stopped keeps counting with its best epoch's, which is its score. A step is reported once.
+    """
+
+    def __init__(self, trial: optuna.Trial | None, min_w: float, watch: Callable[[int, int, "Epoch"], None] | None) -> None:
+        self.trial, self.min_w, self.watch = trial, min_w, watch
+        self.number = -1 if trial is None else trial.number
+        self._next = 0
+
+    def __call__(self, number: int, epochs: Sequence["Epoch"]) -> None:
+        for k, epoch in enumerate(epochs):
+            if self.watch is not None and epoch.number == number:
+                self.watch(self.number, k, epoch)
+        self._report(number, epochs)
+        if self.trial is not None and self.trial.should_prune():
+            raise optuna.TrialPruned(f"epoch {number}: among the worst so far")
+
+    def _report(self, number: int, epochs: Sequence["Epoch"]) -> None:
+        if self.trial is not None and number >= self._next:
+            self.trial.report(float(np.mean([fold_score(epoch.metrics, self.min_w) for epoch in epochs])), number)
+            self._next = number + 1
+
+    def tell_all(self, histories: Sequence[Sequence["Epoch"]]) -> None:
+        """Report the epochs of finished folds."""
+        best = [max(history, key=lambda epoch: epoch.metrics.macro_ap) for history in histories]
+        for number in range(max(len(history) for history in histories)):
+            self._report(number, [h[number] if number < len(h) else b for h, b in zip(histories, best, strict=True)])

@@ -25,9 +25,9 @@ SHARE = 0.5
 """Arrays may take this share of a device's free memory; the rest is the model's and its activations'."""
 
 
-def arrays_bytes(bags: BagData, targets: Targets) -> int:
-    """Memory that a data set's arrays and one fold's targets take."""
-    arrays = (bags.x2d, bags.xinst, bags.offsets, *(getattr(targets, f.name) for f in fields(targets)))
+def arrays_bytes(bags: BagData, *targets: Targets) -> int:
+    """Memory that a data set's arrays and the targets of its folds take."""
+    arrays = (bags.x2d, bags.xinst, bags.offsets, *(getattr(one, f.name) for one in targets for f in fields(one)))
     return sum(array.nbytes for array in arrays)
 
 

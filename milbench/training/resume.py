@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
 
 from milbench.configs import HPOConfig
 from milbench.data.cv import FoldData
@@ -21,7 +22,6 @@ from milbench.files import content_hash, make_folder, read_tensors, write_tensor
 from milbench.stopping import StopRequest, stop_signals
 from milbench.tasks import TaskSet
 from milbench.training.memory import peak_memory_mb
-from milbench.training.module import MILModule
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,24 @@ def difference_to(path: Path, about: dict[str, Any]) -> str:
     return "; ".join(f"{name}: {there.get(name)!r} there, {about.get(name)!r} here" for name in differ)
 
 
+class _Trained(Protocol):
+    """What is kept of a module: its model, the losses of the epoch so far, whether its batches are halved."""
+
+    losses: list[Tensor]
+    halved: bool
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def trainer(self) -> lightning.Trainer: ...
+
+    def steps_at(self, batch_idx: int) -> bool: ...
+
+
 class TrainingCheckpoint(Callback):
     """Keeps a training in the file `path`: every `every_s` seconds (0: at every step of its optimizer), when a stop is asked
     for (then it leaves), and at its end.
@@ -78,7 +96,7 @@ class TrainingCheckpoint(Callback):
     `done` already.
     """
 
-    def __init__(self, path: Path | None, about: dict[str, Any], module: MILModule, every_s: float, **keeps: _Stateful) -> None:
+    def __init__(self, path: Path | None, about: dict[str, Any], module: _Trained, every_s: float, **keeps: _Stateful) -> None:
         self.path, self.about, self.module, self.every_s, self.keeps = path, about, module, every_s, keeps
         self.stop = StopRequest(defer=True)
         self.epoch = self.batch = 0
@@ -118,7 +136,7 @@ class TrainingCheckpoint(Callback):
         for name, part in self.keeps.items():
             part.load_state_dict(saved[name])
         where = "was trained before" if self.done else f"goes on at epoch {self.epoch + 1}, batch {self.batch + 1}"
-        log.info("fold %d: %s", self.module.fold.number, where)
+        log.info("%s: %s", self.module.label, where)
 
     @contextmanager
     def stoppable(self) -> Iterator[StopRequest]:
@@ -164,7 +182,7 @@ class TrainingCheckpoint(Callback):
         self._saved = time.perf_counter()
         self._pause = max(self.every_s, (self._saved - now) / _LARGEST_SHARE) if self.every_s else 0.0
         if leave:
-            log.info("fold %d: saved at epoch %d, batch %d", self.module.fold.number, epoch + 1, batch + 1)
+            log.info("%s: saved at epoch %d, batch %d", self.module.label, epoch + 1, batch + 1)
             self.stop.leave()
 
     def finish(self) -> None:

@@ -29,6 +29,7 @@ from milbench.training.claims import CONFIGURATION, FAILURE, FINISHED, WORKER, C
 from milbench.training.lease import beating, lease
 from milbench.training.pruning import build_pruner
 from milbench.training.storage import STORAGE_ERRORS, STUDY_NAME, experimental, open_storage, remember, settled
+from milbench.training.together import worth_it
 from milbench.training.work import TRIALS_WORK, forget_work
 from milbench.trial_tables import fold_figures
 
@@ -79,6 +80,7 @@ class MILStudyRunner:
             "scaling": data.scaling.words,
             "features": json.dumps(data.bags.provenance.get(CHOSEN, {})),
             "precision": run.runtime.precision,
+            "parallel_folds": "on" if worth_it(run.parallel_folds, run.runtime) else "off",
             "fixed": ", ".join(sorted([f"{k}={v}" for k, v in run.pins.items()] + [p.range_flag for p in run.ranges.values()])),
         }
 
@@ -100,16 +102,23 @@ class MILStudyRunner:
 
     def _settle(self, study: optuna.Study) -> None:
         """Freeze a new study's settings; those of one that is there must be the same."""
-        wanted, there = self.settings(), study.user_attrs.get("settings")
+        wanted, there = self.settings(), self._settled(study)
         if there is None:
             study.set_user_attr("settings", wanted)
             with experimental():
                 study.set_metric_names(["score"])
             return
+        if self.validator.run.parallel_folds == "auto":
+            wanted["parallel_folds"] = there["parallel_folds"]
         differ = [f"{k}: {there[k]!r} there, {wanted[k]!r} here" for k in wanted if k in there and there[k] != wanted[k]]
         if differ:
             what = "holds a study with other settings"
             raise StudyError(self.folder, what, want="; ".join(differ), do="use another --study_dir")
+
+    def _settled(self, study: optuna.Study) -> dict[str, Any] | None:
+        """The settings that the study has, complete; None while it has none."""
+        there = study.user_attrs.get("settings")
+        return None if there is None else {"parallel_folds": "off", **there}
 
     def run(self) -> optuna.Study:
         """Run trials until the budget of finished ones is reached, then write the artifacts."""
@@ -149,7 +158,7 @@ class MILStudyRunner:
         try:
             with beating(claims.study._storage, claimed._trial_id):
                 trial = self._asked(claims.study, claimed)
-                outcome = self._outcome(trial)
+                outcome = self._outcome(trial, self._settled(claims.study))
             if isinstance(outcome, StudyError):
                 trial.set_user_attr(FAILURE, str(outcome))
                 claims.finish(claimed, TrialState.FAIL)
@@ -164,10 +173,11 @@ class MILStudyRunner:
             claims.leave(claimed)
             raise
 
-    def _outcome(self, trial: optuna.Trial) -> "CVResult | StudyError | None":
+    def _outcome(self, trial: optuna.Trial, settings: dict[str, Any] | None) -> "CVResult | StudyError | None":
         """What the objective gives: all folds, None where it was pruned, or why it failed."""
+        together = settings is not None and settings["parallel_folds"] == "on"
         try:
-            return dataclasses.replace(self.validator, work=self.folder / TRIALS_WORK).objective(trial)
+            return dataclasses.replace(self.validator, work=self.folder / TRIALS_WORK, together=together).objective(trial)
         except optuna.TrialPruned as pruned:
             log.info("trial %d: pruned at %s", trial.number, pruned)
             return None
