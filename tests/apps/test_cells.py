@@ -3,10 +3,17 @@
 import builtins
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from marimo._ast.cell import Cell
@@ -19,6 +26,11 @@ from workbench import APPS, STORE, STUDY
 ALL = sorted(APPS.glob("[a-z]*.py"))
 STATES = {"study_review": ("tab=Parameters", "tab=Two+trials&trials=0,1", "tab=Optuna", "tab=Notes", "tab=Final+model")}
 """Addresses of apps whose cells do not all run at first."""
+CELLS = [
+    (app, name)
+    for app in ALL
+    for name in re.findall(r"^@app\.cell\(.*\)\n(?:async )?def (\w+)\(", app.read_text(encoding="utf-8"), re.MULTILINE)
+]
 HEAVY = {"torch", "lightning", "rdkit", "sklearn", "scipy", "sqlalchemy", "optuna_dashboard"}
 by_name = pytest.mark.parametrize("app", ALL, ids=[path.stem for path in ALL])
 
@@ -57,31 +69,64 @@ def test_an_app_runs_as_a_script_and_prints_its_numbers(app: Path, demo_workspac
     assert run_as_script(app, demo_workspace).strip()
 
 
-@pytest.mark.app
-@pytest.mark.filterwarnings("ignore")
-@by_name
-def test_each_cell_runs_alone_on_what_it_names(app: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass(frozen=True)
+class World:
+    """A workspace and an address in which an app ran, and what all its cells defined there."""
+
+    root: Path
+    state: str
+    defined: Mapping[str, Any]
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The environment of that run."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(ROOT_VARIABLE, str(self.root))
+            patch.setenv(STATE_VARIABLE, self.state)
+            yield
+
+
+@pytest.fixture(scope="module")
+def runs(demo_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], tuple[ModuleType, list[World]]]:
+    """An app's module, and the worlds in which, together, all its cells have something to show; each app runs there once."""
+    workspace = Path(shutil.copytree(demo_workspace, tmp_path_factory.mktemp("cells") / "runs"))
     alone = workspace.parent / "a_file_alone"  # what a workspace with a store does not show
     alone.mkdir()
     shutil.copy(workspace / "demo/tables/labels.parquet", alone)
     Job(workspace / STUDY, ("run", "--store", str(workspace / STORE), "--study_dir", str(workspace / STUDY))).save()
-    spec = importlib.util.spec_from_file_location(app.stem, app)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    cells = {name: found for name, found in vars(module).items() if isinstance(found, Cell)}
-    free = {name for name, value in vars(module).items() if not isinstance(value, Cell)} | vars(builtins).keys()
-    ran = set()
-    for root, state in [(alone, ""), *((workspace, state) for state in ("", *STATES.get(app.stem, ())))]:
-        monkeypatch.setenv(ROOT_VARIABLE, str(root))
-        monkeypatch.setenv(STATE_VARIABLE, state)
-        _, defined = module.app.run()
-        for name, found in cells.items():
-            given = {ref: defined[ref] for ref in found.refs - free if ref in defined}
-            if given.keys() == found.refs - free:
-                found.run(**given)
-                ran.add(name)
-    assert ran == cells.keys()
+
+    @cache
+    def of(app: Path) -> tuple[ModuleType, list[World]]:
+        spec = importlib.util.spec_from_file_location(app.stem, app)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        worlds = []
+        for root, state in [(alone, ""), *((workspace, state) for state in ("", *STATES.get(app.stem, ())))]:
+            world = World(root, state, {})
+            with world.entered():
+                worlds.append(replace(world, defined=module.app.run()[1]))
+        return module, worlds
+
+    return of
+
+
+@pytest.mark.app
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("app", "name"), CELLS, ids=[f"{app.stem}.{name}" for app, name in CELLS])
+def test_a_cell_runs_alone_on_what_it_names(
+    app: Path, name: str, runs: Callable[[Path], tuple[ModuleType, list[World]]]
+) -> None:
+    module, worlds = runs(app)
+    free = {known for known, value in vars(module).items() if not isinstance(value, Cell)} | vars(builtins).keys()
+    found = vars(module)[name]
+    needed, times = found.refs - free, 0
+    for world in worlds:
+        if needed <= set(world.defined):
+            with world.entered():
+                found.run(**{ref: world.defined[ref] for ref in needed})
+            times += 1
+    assert times, f"{name} never has {needed - set().union(*(world.defined for world in worlds))}"
 
 
 def run_as_script(app: Path, root: Path) -> str:
