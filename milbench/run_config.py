@@ -59,6 +59,7 @@ class CVRunConfig:
     pruner: PrunerConfig = field(default_factory=PrunerConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     parallel_folds: Literal["auto", "on", "off"] = "auto"
+    keep_models: bool = False
 
     def __post_init__(self) -> None:
         if self.parallel_folds == "on" and self.runtime.precision.startswith("16"):
@@ -81,8 +82,12 @@ class FinalTrainConfig:
     attn_out: Path | None = None
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     ensemble: int = 1
+    fold_models: bool = False
 
     def __post_init__(self) -> None:
+        if self.fold_models and (self.ensemble > 1 or self.monitor != "inner"):
+            do = "leave out --ensemble and --monitor"
+            raise ConfigError("--fold_models", "the folds' models are trained already, each stopped by its fold", do=do)
         at_least("--max_epochs", self.max_epochs, 1)
         at_least("--ensemble", self.ensemble, 1)
         at_least("--patience", self.patience, 1)
@@ -183,6 +188,8 @@ class PipelineConfig:
     ensemble: int = 1
     """Final models that predict together (their mean): each has a seed of its own and is stopped by an inner fold of its own,
     one fold after the other."""
+    fold_models: bool = False
+    """Keep the models of the best trial's folds; they, together, are then the final model, and none is trained for it."""
     attn_out: OptionalPath = None
     """Where the leaderboard's attention goes (.parquet or .csv); default: in the final model's folder."""
     seed: int = 0
@@ -237,14 +244,14 @@ class PipelineConfig:
             pruner=self.pruner,
             runtime=dataclasses.replace(self.runtime, devices=1),
             parallel_folds=self.parallel_folds,
+            keep_models=self.fold_models,
         )
 
     @property
     def final(self) -> FinalTrainConfig:
         """The final training's settings."""
-        return FinalTrainConfig(
-            self.max_epochs, self.patience, self.monitor, self.leaderboard_split, self.attn_out, self.runtime, self.ensemble
-        )
+        how = (self.max_epochs, self.patience, self.monitor, self.leaderboard_split, self.attn_out, self.runtime)
+        return FinalTrainConfig(*how, self.ensemble, self.fold_models)
 
     @property
     def params_path(self) -> Path:

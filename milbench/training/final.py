@@ -14,16 +14,24 @@ import pandas as pd
 
 from milbench.configs import HPOConfig
 from milbench.data.bags import BagData
-from milbench.data.choice import CHOSEN
 from milbench.data.cv import FoldData, MILCVData
 from milbench.data.domain import domain_of
 from milbench.data.manifest import MODEL
 from milbench.errors import DataError
 from milbench.export import attention_table, prediction_table
 from milbench.features import STANDARD, Scaling
-from milbench.files import content_hash, make_folder, read_json, remove, write_json, write_table, write_text
+from milbench.files import (
+    atomic_path,
+    content_hash,
+    file_hash,
+    make_folder,
+    read_json,
+    remove,
+    write_json,
+    write_table,
+    write_text,
+)
 from milbench.metrics import Metrics, evaluate, warn_undefined
-from milbench.recipe import recipe_of
 from milbench.run_config import FINAL_FOLDER, FinalTrainConfig
 from milbench.seeds import stream_seed
 from milbench.tasks import TaskSet
@@ -31,6 +39,7 @@ from milbench.training.card import CARD, about_model, model_card
 from milbench.training.checkpoint import load_checkpoint, save_checkpoint
 from milbench.training.ensemble import Ensemble
 from milbench.training.fold import Epoch, EpochHook, FoldResult, MILFoldTrainer
+from milbench.training.fold_models import check_fold_models, fold_models, model_origin
 from milbench.training.leaderboard import opened
 from milbench.training.resume import difference_to
 
@@ -100,7 +109,7 @@ class MILFinalTrainer:
     @cached_property
     def fingerprint(self) -> str:
         """Data, folds, parameters and settings in one hash: what a finished final model must match to be kept."""
-        return self._hash(dataclasses.asdict(self.final))
+        return self._hash(dataclasses.asdict(self.final), *map(file_hash, self._kept))
 
     def _hash(self, *settings: object) -> str:
         data = self.data
@@ -111,9 +120,21 @@ class MILFinalTrainer:
     @property
     def checkpoints(self) -> list[Path]:
         """The file of each member."""
-        if self.final.ensemble == 1:
+        if self._single:
             return [self.folder / CHECKPOINT]
-        return [self.folder / MEMBERS / str(i) / CHECKPOINT for i in range(self.final.ensemble)]
+        count = len(self._kept) or self.final.ensemble
+        return [self.folder / MEMBERS / str(i) / CHECKPOINT for i in range(count)]
+
+    @property
+    def _single(self) -> bool:
+        return self.final.ensemble == 1 and not self.final.fold_models
+
+    @cached_property
+    def _kept(self) -> list[Path]:
+        """The models of the study's folds, where these are the final model."""
+        if not self.final.fold_models:
+            return []
+        return fold_models(self.study_dir, len(self.data.monitors or np.unique(self.data.fold_of[self.data.train])))
 
     def is_done(self) -> bool:
         """Whether the same final model is there already."""
@@ -127,8 +148,11 @@ class MILFinalTrainer:
             return read_json(self.folder / REPORT)
         make_folder(self.folder)
         self._clear()
-        for member, path in enumerate(self.checkpoints):
-            self._member(member, path, hook)
+        if self._kept:
+            self._take_kept()
+        else:
+            for member, path in enumerate(self.checkpoints):
+                self._member(member, path, hook)
         ensemble = Ensemble(tuple(map(load_checkpoint, self.checkpoints)))
         report = self._report(ensemble)
         self._describe(ensemble, report)
@@ -138,11 +162,20 @@ class MILFinalTrainer:
     def _clear(self) -> None:
         """Without model.json the folder is no finished model, whatever another one left in it."""
         (self.folder / MODEL).unlink(missing_ok=True)
-        if self.final.ensemble == 1:
+        if self._single:
             shutil.rmtree(self.folder / MEMBERS, ignore_errors=True)
         else:
             for path in (self.folder / CHECKPOINT, self._training(self.folder / CHECKPOINT)):
                 remove(path)
+
+    def _take_kept(self) -> None:
+        """The folds' models, checked, as members; nothing is trained."""
+        check_fold_models(self._kept, self.data.bags.content, self.config.to_params(self.data.tasks))
+        for source, path in zip(self._kept, self.checkpoints, strict=True):
+            make_folder(path.parent)
+            with atomic_path(path) as partial:
+                shutil.copyfile(source, partial)
+        log.info("final model: the %d models of the best trial's folds, nothing is trained", len(self._kept))
 
     def _member(self, member: int, path: Path, hook: MemberHook | None) -> None:
         """Train a member, unless it is there already."""
@@ -165,9 +198,7 @@ class MILFinalTrainer:
             "best_epoch": result.best_epoch,
             "epochs": result.epochs,
             "monitored": result.metrics.to_dict(),
-            "data": self.data.bags.content,
-            "recipe": recipe_of(self.data.bags.provenance),
-            "conformers": self.data.bags.provenance.get(CHOSEN, {}).get("conformers"),
+            **model_origin(self.data.bags),
             "mark": mark,
         }
         save_checkpoint(path, result.model, fold, self.data.tasks, info)

@@ -26,6 +26,7 @@ from milbench.run_config import ARTIFACT_PREFIX
 from milbench.seeds import stream_seed
 from milbench.storage_url import shown, where
 from milbench.training.claims import CONFIGURATION, FAILURE, FINISHED, WORKER, Claims, finished, is_over
+from milbench.training.fold_models import FOLD_MODELS, keep_fold_models
 from milbench.training.lease import beating, lease
 from milbench.training.pruning import build_pruner
 from milbench.training.storage import STORAGE_ERRORS, STUDY_NAME, experimental, open_storage, remember, settled
@@ -210,6 +211,9 @@ class MILStudyRunner:
             complete = claims.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             if all(other.value is None or result.value > other.value for other in complete):
                 write_table(self.folder / OOF_FILE, table)
+                if self.validator.run.keep_models:
+                    make_folder(self.folder / FOLD_MODELS)
+                    keep_fold_models(self.folder, self.validator.data, result, trial.number)
             claims.finish(claimed, TrialState.COMPLETE, result.value)
         log.info("trial %d: value=%.4f", trial.number, result.value)
 
