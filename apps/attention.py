@@ -91,12 +91,12 @@ def choose_molecule(label, outcome, rows, threshold):
     mo.stop(shown.empty, ui.empty("No molecule is like that", "Choose another label, outcome or threshold."))
     _at = shown.index[shown["ID"] == ui.param("molecule")]
     molecules = ui.grid(
-        shown,
+        shown.rename(columns={"top_attention": "top attention"}),
         f"{len(shown):,} of {len(everyone):,} molecules: choose one",
         selection="single",
         initial_selection=[int(_at[0]) if len(_at) else 0],
         page_size=6,
-        format_mapping={name: "{:.3f}".format for name in ("prediction", "entropy", "top_attention")},
+        format_mapping={name: "{:.3f}".format for name in ("prediction", "entropy", "top attention")},
     )
     molecules
     return everyone, molecules, shown

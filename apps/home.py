@@ -99,7 +99,7 @@ def jobs(found):
     _shown = _active + [job for job in _here.jobs if not ui.is_active(job)][:3]
     _rows = [[html.escape(job.kind), html.escape(ui.below(job.folder)), ui.progress(job), clock(job.updated)] for job in _shown]
     mo.stop(not _rows)
-    mo.Html(ui.section("Jobs") + ui.table(["What", "Folder", "State", "Heard of"], _rows))
+    mo.Html(ui.section("Jobs") + ui.table(["What", "Folder", "State", "Updated"], _rows))
     return
 
 

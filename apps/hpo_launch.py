@@ -72,8 +72,7 @@ def what(budget, info, name, store):
         [
             mo.Html(ui.section("1 · What to run")),
             mo.hstack([store, _said, name], justify="start", gap=1.5, align="center", wrap=True),
-            mo.hstack(_knobs[:5], justify="start", gap=1.5, wrap=True),
-            mo.hstack(_knobs[5:], justify="start", gap=1.5, wrap=True),
+            *(mo.hstack(_knobs[k : k + 3], justify="start", gap=1.5, wrap=True) for k in range(0, len(_knobs), 3)),
         ]
     )
     return

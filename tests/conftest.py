@@ -1,6 +1,10 @@
 """The corner cases that have names (design section 3), used everywhere."""
 
+import logging
+from collections.abc import Iterator
+
 import numpy as np
+import optuna
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -14,6 +18,16 @@ settings.register_profile(
     "milbench", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("milbench")
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """What a command does to the loggers of this process is undone: pytest.mark.usefixtures("logging_as_before")."""
+    logger, level = logging.getLogger("milbench"), optuna.logging.get_verbosity()
+    before = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.level, logger.propagate = before
+    optuna.logging.set_verbosity(level)
 
 
 @pytest.fixture

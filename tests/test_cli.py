@@ -1,7 +1,6 @@
 """The command line: flags and defaults, one line for each mistake, exit statuses, kill and go on."""
 
 import json
-import logging
 import os
 import re
 import shutil
@@ -9,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,15 +27,8 @@ from milbench.tasks import EUOS25
 from milbench.testing import SyntheticTables, make_tables
 from runs import BEST_PARAMS, FIX, arguments, best_params, config_for, finished, same_weights, trials_of, weights
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 PARAMS = {name: json.loads(value) for name, value in (text.split("=") for text in FIX)}
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    logger = logging.getLogger("milbench")
-    before = logger.handlers, logger.level, logger.propagate
-    yield
-    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """From SMILES to predictions on the command line: prepared, trained, predicted, scored, submitted; nobody lost on the way."""
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +21,10 @@ from milbench.training.ensemble import load_model
 from predicting import PRED, nci_smiles
 from runs import PINS
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 CAGE = "C1#CC#CC#CC#C1"
 """A ring for which no geometry is found."""
 SETS = {"sets_2d": ("conjugation", "maccs"), "sets_3d": ("usr", "huckel"), "conformers": 2, "processes": 1}
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    logger = logging.getLogger("milbench")
-    before = logger.handlers, logger.level, logger.propagate
-    yield
-    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,9 @@
 """`milbench doctor --study`: what is wrong with a study is named, and mended after a backup."""
 
 import json
-import logging
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -16,16 +13,8 @@ from milbench.training.storage import load_study
 from milbench.training.study import MILStudyRunner
 from runs import cv_run, level, scripted, small_cv, trials_of
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 DATA = small_cv(2)
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    logger, level = logging.getLogger("milbench"), optuna.logging.get_verbosity()
-    before = logger.handlers, logger.level, logger.propagate
-    yield
-    logger.handlers, logger.level, logger.propagate = before
-    optuna.logging.set_verbosity(level)
 
 
 def run(folder: Path, url: str | None = None) -> MILStudyRunner:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from milbench.figures.style import MOST_POINTS, count, figure, remark
+from milbench.figures.style import MOST_POINTS, count, figure, interval, remark
 from milbench.palette import INK, OKABE_ITO, task_colours
 
 _SCALE = [[0.0, "rgba(0,114,178,0.06)"], [0.5, "rgba(0,114,178,0.55)"], [1.0, "rgb(0,114,178)"]]
@@ -24,7 +24,7 @@ def attention_map(
     few = len(conf_ids) <= 24
     heat = go.Heatmap(
         z=attention.T,
-        text=[[f"{value:.2f}" if value > 0.4 * strongest and few else "" for value in row] for row in attention.T],
+        text=[[f"{value:.2f}" if value > 0.5 * strongest and few else "" for value in row] for row in attention.T],
         customdata=np.broadcast_to(np.asarray(conf_ids, dtype=object), attention.T.shape),
         texttemplate="%{text}",
         textfont={"color": "#fff"},
@@ -70,7 +70,7 @@ def attention_beside(table: pd.DataFrame, measure: str, attention: np.ndarray, t
         showlegend=False,
     )
     fig = figure([trace], x=measure, y="Attention", title=task, height=340)
-    fig.update_yaxes(rangemode="tozero")
+    fig.update_yaxes(range=[0, 1.15 * max(float(attention.max(initial=0)), 1 / max(1, len(table)))])  # room for the names
     fig.add_hline(y=1 / max(1, len(table)), line={"color": INK, "dash": "dot", "width": 1.2})
     return remark(fig, "★ the conformer that made it positive (known, simulated)") if key.any() else fig
 
@@ -106,13 +106,7 @@ def hit_rate_bars(rates: pd.DataFrame, names: Sequence[str]) -> go.Figure:
         y=rates["endpoint"],
         orientation="h",
         marker={"color": [colours[name] for name in rates["endpoint"]], "opacity": 0.85},
-        error_x={
-            "type": "data",
-            "array": rates["high"] - rates["rate"],
-            "arrayminus": rates["rate"] - rates["low"],
-            "color": INK,
-            "width": 5,
-        },
+        error_x=interval(rates["rate"], rates["low"], rates["high"]),
         customdata=rates[["positives", "low", "high"]].to_numpy(),
         hovertemplate="%{y}: %{x:.1%} [%{customdata[1]:.1%}, %{customdata[2]:.1%}]<br>n %{customdata[0]}<extra></extra>",
         showlegend=False,

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from milbench.data.comparison import verdict
 from milbench.figures.facets import facets, place
+from milbench.figures.style import interval
 from milbench.palette import INK, task_colours
 
 
@@ -31,7 +32,6 @@ def differences_to(tables: Sequence[pd.DataFrame], labels: Sequence[str], base: 
 
 
 def _dots(rows: pd.DataFrame, at: np.ndarray, colour: str, labels: Sequence[str]) -> go.Scatter:
-    up, down = rows["high"] - rows["difference"], rows["difference"] - rows["low"]
     sure = rows["distinguishable"].to_numpy(bool)
     return go.Scatter(
         x=rows["difference"],
@@ -39,7 +39,7 @@ def _dots(rows: pd.DataFrame, at: np.ndarray, colour: str, labels: Sequence[str]
         mode="markers",
         showlegend=False,
         marker={"size": 11, "symbol": ["circle" if s else "circle-open" for s in sure], "color": colour, "line": {"width": 2}},
-        error_x={"type": "data", "array": up, "arrayminus": down, "color": INK, "thickness": 2, "width": 5},
+        error_x=interval(rows["difference"], rows["low"], rows["high"]),
         customdata=np.array([[label, verdict(row)] for label, row in zip(labels, rows.itertuples(), strict=True)]),
         hovertemplate="%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from milbench.figures.facets import facets, place
-from milbench.figures.style import figure
+from milbench.figures.style import figure, interval
 from milbench.palette import INK, OKABE_ITO, task_colours
 
 
@@ -80,13 +80,7 @@ def composition(summary: pd.DataFrame, batch_size: int) -> go.Figure:
         orientation="h",
         name="as composed",
         marker={"color": [colours[name] for name in table["endpoint"]]},
-        error_x={
-            "type": "data",
-            "array": table["most"] - table["mean"],
-            "arrayminus": table["mean"] - table["least"],
-            "thickness": 1.5,
-            "color": INK,
-        },
+        error_x=interval(table["mean"], table["least"], table["most"]),
         customdata=np.column_stack([table["least"], table["most"], table["repeats"]]),
         hovertemplate="%{y}: %{x:.1f} positives a batch (%{customdata[0]:d} to %{customdata[1]:d})<br>"
         "each drawn %{customdata[2]:.1f} times an epoch<extra></extra>",

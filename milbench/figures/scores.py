@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from milbench.data.comparison import verdict
-from milbench.figures.style import SYMBOLS, count, figure
+from milbench.figures.style import SYMBOLS, count, figure, interval
 from milbench.palette import INK, task_colours
 
 METRICS = {"ap": "Average precision", "auc": "ROC-AUC"}
@@ -33,13 +33,13 @@ def score_intervals(scores: pd.DataFrame, metric: str = "ap", level: float = 0.9
         tickvals=[places[e] for e in endpoints], ticktext=endpoints, range=[0.5 - len(endpoints), 0.5], showgrid=False
     )
     fig.update_xaxes(range=[-0.02, 1.02])
+    fig.update_layout(legend={"font": {"size": 12}})
     return fig
 
 
 def _dots(part: pd.DataFrame, at: list[float], metric: str, series: tuple[str, str], colours: dict[str, str]) -> go.Scatter:
     name, symbol = series
     paint = [colours[endpoint] for endpoint in part["endpoint"]]
-    up, down = part[f"{metric}_high"] - part[metric], part[metric] - part[f"{metric}_low"]
     told = [f"n {count(n)}, {count(k)} positives" for n, k in zip(part["n"], part["positives"], strict=True)]
     bounds = np.stack([part[f"{metric}_low"], part[f"{metric}_high"]], axis=1)
     hover = "%{customdata[0]}<br>%{x:.3f} [%{customdata[1]:.3f}, %{customdata[2]:.3f}]<br>%{text}"
@@ -50,7 +50,7 @@ def _dots(part: pd.DataFrame, at: list[float], metric: str, series: tuple[str, s
         name=name,
         showlegend=False,
         marker={"symbol": symbol, "size": 11, "color": paint},
-        error_x={"type": "data", "array": up, "arrayminus": down, "color": INK, "thickness": 2, "width": 5},
+        error_x=interval(part[metric], part[f"{metric}_low"], part[f"{metric}_high"]),
         text=told,
         customdata=np.column_stack([part["endpoint"], bounds]),
         hovertemplate=f"{hover}<extra>{name}</extra>",
@@ -85,14 +85,7 @@ def differences(comparison: pd.DataFrame, metric: str, titles: Sequence[str], le
             "color": [paint[n] for n in names],
             "line": {"width": 2},
         },
-        error_x={
-            "type": "data",
-            "array": part["high"] - part["difference"],
-            "arrayminus": part["difference"] - part["low"],
-            "color": INK,
-            "thickness": 2,
-            "width": 5,
-        },
+        error_x=interval(part["difference"], part["low"], part["high"]),
         customdata=np.array([[name, verdict(row)] for name, row in zip(names, part.itertuples(), strict=True)]),
         hovertemplate="%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
         showlegend=False,

@@ -40,6 +40,11 @@ def whole(fig: go.Figure, values: Sequence[int]) -> go.Figure:
     return fig.update_xaxes(tickformat="d", dtick=max(1, round(span / 10)), tick0=min(values, default=0))
 
 
+def interval(middle: Any, low: Any, high: Any) -> dict[str, Any]:
+    """Error bars from `low` to `high` around marks at `middle`, three columns of a table."""
+    return {"type": "data", "array": high - middle, "arrayminus": middle - low, "color": INK, "thickness": 2, "width": 5}
+
+
 def remark(fig: go.Figure, text: str) -> go.Figure:
     """A line of small print below the title, e.g. that points were sampled."""
     fig.add_annotation(text=text, xref="paper", yref="paper", x=0, y=1.0, yshift=14, showarrow=False, font={"size": 12})
