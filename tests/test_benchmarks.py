@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from milbench.data.manifest import check_files, read_manifest
 from milbench.data.store import load_store
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    for name in ("report", "large_workspace"):
+    for name in ("report", "large_workspace", "sides", "folds", "gpu", "synthetic", "padded_reference"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -52,3 +53,55 @@ def small_demo(folder: Path) -> Path:
     write_demo(make_demo(10, workers=1), folder)
     make_store(folder / "tables", folder / "store")
     return folder / "store"
+
+
+TINY = ["--device", "cpu", "--molecules", "300", "--hidden", "16", "--batch", "64", "--steps", "1"]
+
+
+def test_the_gpu_benchmark_runs_its_whole_code_on_the_processor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gpu import main  # type: ignore[import-not-found]
+
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *TINY, "--workers", "0", "--epochs", "1"])
+    main()
+    told = capsys.readouterr().out
+    table = [line.split("|")[1:-1] for line in told.splitlines() if line.startswith(("| padded", "| milbench"))]
+    assert [cells[0].strip() for cells in table] == [
+        "padded reference, 1 fold, 0 workers",
+        "milbench, 1 fold",
+        "milbench, 5 folds together",
+    ]
+    assert all(float(cells[2]) > 0 and int(cells[3].replace(",", "")) > 0 for cells in table)
+    assert int(table[2][3].replace(",", "")) < int(table[1][3].replace(",", ""))  # what each fold costs in operators
+    assert "≈" in table[2][7] and "Ceilings:" in told
+
+
+def test_the_gpu_benchmark_says_what_to_do_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gpu import main
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 2
+    assert "--device cpu --molecules 2000" in capsys.readouterr().err
+
+
+def test_the_benchmark_of_folds_times_both_ways(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from folds import main  # type: ignore[import-not-found]
+
+    monkeypatch.setattr(sys, "argv", ["folds.py", *TINY, "--rounds", "2"])
+    main()
+    cells = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| 300")).split("|")
+    assert float(cells[6].split("**")[1]) > 0
+
+
+def test_the_work_of_a_step_is_counted() -> None:
+    from sides import work_of  # type: ignore[import-not-found]
+
+    a, out = torch.ones(8, 4), torch.empty(8, 3)
+    work = work_of(lambda: torch.mm(a, torch.ones(3, 4).T, out=out))
+    assert (work.flops, work.operators) == (2 * 8 * 4 * 3, 2)

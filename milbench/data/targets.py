@@ -63,7 +63,7 @@ class Targets:
 
     def on(self, device: torch.device) -> "Targets":
         """The same on a device."""
-        return Targets(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return Targets(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
 
 def bitmasks(y: np.ndarray) -> np.ndarray:
