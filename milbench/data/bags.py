@@ -169,7 +169,9 @@ class BagData:
         """
         rows, offsets, segment = self.bucketed_rows(index, total) if fill and total else self.rows(index, total)
         picked = None if targets is None else targets.take(index)
-        return BagBatch(self.x2d[index].float(), self.xinst[rows].float(), offsets, segment, index, picked)
+        none = not len(self.xinst)  # 2D alone: what fills a batch up cannot be taken from anywhere
+        xinst = self.xinst.new_zeros((len(rows), self.xinst.shape[1])) if none else self.xinst[rows]
+        return BagBatch(self.x2d[index].float(), xinst.float(), offsets, segment, index, picked)
 
 
 def _places(own: tuple[str, ...], wanted: tuple[str, ...], kind: str, where: object) -> Tensor:

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from builders import make_bags, make_cv
 from milbench.configs import HPOConfig, RuntimeConfig
 from milbench.data.bags import BagBatch
+from milbench.data.choice import first_conformers
 from milbench.data.cv import FoldData, MILCVData
 from milbench.errors import ConfigError, StudyError
 from milbench.metrics import fold_score
@@ -363,3 +364,13 @@ def test_auto_means_together_on_a_gpu(
 def test_sixteen_bit_floats_and_folds_together_are_refused_before_anything_is_trained() -> None:
     with pytest.raises(ConfigError, match="--parallel_folds: cannot be on with 16-bit floats"):
         CVRunConfig(parallel_folds="on", runtime=RuntimeConfig(precision="16-mixed"))
+
+
+@pytest.mark.parametrize("aggregator", ["task_attention_pool", "mean_pool", "max_pool", "gated_attention"])
+def test_folds_without_any_conformer_train_together_and_alone_to_the_same(ones: None, aggregator: str) -> None:
+    data = make_cv(first_conformers(make_bags(60), 0))
+    config = HPOConfig.from_params({**PARAMS, "aggregator_name": aggregator}, EUOS25, runtime=CPU)
+    alone, together = one_by_one(each_fold(data), config), at_once(each_fold(data), config)
+    for one, other in zip(alone, together, strict=True):
+        assert one.metrics.macro_ap == pytest.approx(other.metrics.macro_ap, abs=1e-3)
+        np.testing.assert_allclose(one.val_logits, other.val_logits, atol=1e-3)
