@@ -43,8 +43,11 @@ Every app opened again in a browser that has had it open before (Chromium; its s
 heading. First view: the first of the app's data (its studies, prevalences, search space, scores, molecules) is there. All:
 nothing has changed any more for a second. CPU: of the server for all of it. Points: in the largest plot. Medians of {times}.
 Demo: {demo}. Large: {large}, with a study, a final model and its attention over all of them."""
-POINTS = """plots => Math.max(0, ...plots.map(plot => (plot.data || []).reduce((sum, trace) =>
-    sum + Math.max(0, ...['x', 'y', 'z', 'text'].map(key => trace[key]?.length ?? 0)), 0)))"""
+POINTS = """plots => Math.max(0, ...plots.map(plot => (plot._fullData || []).reduce((sum, trace) => {
+    const size = of => (of?._inputArray ?? of)?.length ?? 0;
+    const grid = trace.z?.length && trace.z[0]?.length ? trace.z.length * trace.z[0].length : 0;
+    return sum + Math.max(grid, ...['x', 'y', 'z', 'text'].map(key => size(trace[key])));
+}, 0)))"""
 
 
 def main() -> None:

@@ -27,14 +27,15 @@ def make_large(demo: Path, root: Path, molecules: int) -> None:
     its final model, and the attention over every molecule. What is there already is kept, and what was interrupted goes on.
     """
     store, study = root / "large" / "store", root / "large" / "study"
+    if (study / ALL_FILE).is_file():
+        return
     if not store.is_dir():
         repeat_store(demo / "store", store, molecules)
     fix = [f"{name}={value}" for name, value in (PINS | {"batch_size": 512}).items()]
     budget = ["--trials", "2", "--folds", "2", "--max_epochs", "1", "--nn_accelerator", "cpu"]
     if milbench(["run", "--store", str(store), "--study_dir", str(study), "--run_hpo", *budget, "--fix", *fix]):
         raise SystemExit("milbench run failed")
-    if not (study / ALL_FILE).is_file():
-        write_table(study / ALL_FILE, attention_to_all(store, study / FINAL_FOLDER))
+    write_table(study / ALL_FILE, attention_to_all(store, study / FINAL_FOLDER))
 
 
 def attention_to_all(store: Path, final: Path) -> pd.DataFrame:
