@@ -16,7 +16,18 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    for name in ("report", "large_workspace", "sides", "folds", "gpu", "synthetic", "padded_reference"):
+    for name in (
+        "report",
+        "large_workspace",
+        "sides",
+        "folds",
+        "gpu",
+        "synthetic",
+        "padded_reference",
+        "data_reference",
+        "step",
+        "stages",
+    ):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -43,6 +54,45 @@ def test_a_repeated_store_is_a_whole_store_with_every_copy_under_ids_of_its_own(
     assert len(bags) == len(set(bags.ids)) == 25 and tasks.names == load_store(source)[1].names
     assert np.array_equal(bags.bag_sizes[20:], once.bag_sizes[:5]) and np.array_equal(bags.raw.y[20:], once.raw.y[:5])
     assert 0 < abs(bags.x2d[20:] - once.x2d[:5]).max() < 0.1
+
+
+def test_the_references_of_loading_and_sampling_do_what_the_library_does(tmp_path: Path) -> None:
+    from data_reference import balanced_batches, load_molecules  # type: ignore[import-not-found]
+
+    from milbench.configs import HPOConfig
+    from milbench.data.assemble import load_tables
+    from milbench.data.sampler import MultitaskBalancedBatchSampler
+    from milbench.testing import make_tables
+
+    tables = make_tables(tmp_path, 60)
+    bags = load_tables(tables.labels, tables.feat2d, tables.instances)
+    molecules = load_molecules(tables.labels, tables.feat2d, tables.instances)
+    assert [one.id for one in molecules] == bags.ids.tolist()
+    assert np.array_equal(np.stack([one.x2d for one in molecules]), bags.x2d)
+    order = np.lexsort((bags.conf_ids.astype(int), np.repeat(np.arange(len(bags)), bags.bag_sizes)))
+    assert np.array_equal(np.concatenate([one.conformers for one in molecules]), bags.xinst[order])
+    config, positive = HPOConfig().sampler, (bags.raw.y == 1).any(axis=1)
+    ours = [int(positive[batch].sum()) for batch in MultitaskBalancedBatchSampler(bags.raw.y, config, 16)]
+    assert [int(positive[batch].sum()) for batch in balanced_batches(bags.raw.y, config, 16, 0)] == ours == [6] * 4
+
+
+def test_a_counted_product_has_the_operations_that_it_has() -> None:
+    from stages import Counted  # type: ignore[import-not-found]
+
+    a, b = torch.ones(2, 3), torch.ones(3, 5)
+    with Counted() as counted:
+        torch.relu_(torch.addmm(torch.ones(5), a, b))
+    assert counted.flop == 2 * 2 * 3 * 5
+    assert counted.moved >= 2 * 5 * 4
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("1-40", 40), ("long-tailed", 160), ("7", 7)])
+def test_synthetic_bags_have_the_sizes_that_they_are_named_for(kind: str, longest: int) -> None:
+    from synthetic import bag_sizes  # type: ignore[import-not-found]
+
+    sizes = bag_sizes(kind, 200_000, np.random.default_rng(0))
+    assert (sizes.min(), sizes.max()) == (7 if kind == "7" else 1, longest)
+    assert sizes.mean() == pytest.approx(7 if kind == "7" else 10, rel=0.01)
 
 
 def small_demo(folder: Path) -> Path:
