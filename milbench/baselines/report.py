@@ -80,7 +80,8 @@ class Report:
         """`name`.csv, `name`.html with one figure: what each run adds to the first, and what it costs."""
         table, found = self.scores(), self.comparisons()
         titles = [run.method.title for run in self.runs[1:]]
-        base, *labels = (f"{run.method.title}, {clocked(sum(run.seconds))}" for run in self.runs)
+        said = (f"{run.method.title.removeprefix('network, ')}, {clocked(sum(run.seconds))}" for run in self.runs)
+        base, *labels = said
         figure = differences_to([one.table for one in found], labels, base)
         differences = pd.concat(
             [verdicts(one.table).assign(method=title) for one, title in zip(found, titles, strict=True)], ignore_index=True

@@ -11,6 +11,9 @@ from milbench.figures.facets import facets, place
 from milbench.figures.style import interval
 from milbench.palette import INK, task_colours
 
+_COLUMNS = 5
+"""Panels side by side."""
+
 
 def differences_to(tables: Sequence[pd.DataFrame], labels: Sequence[str], base: str, metric: str = "AP") -> go.Figure:
     """A panel an endpoint and the macro mean, a row a run: its difference to `base` with the paired interval; hollow: not
@@ -21,12 +24,18 @@ def differences_to(tables: Sequence[pd.DataFrame], labels: Sequence[str], base: 
     parts = [table.groupby("metric").get_group(metric).reset_index(drop=True) for table in tables]
     names = parts[0]["endpoint"].tolist()
     paint = {**task_colours(names[:-1]), names[-1]: INK}
-    fig = facets(names, x=f"{metric} more than: {base}", height=150 + 46 * len(labels), columns=min(len(names), 5))
+    rows = -(-len(names) // _COLUMNS)
+    fig = facets(names, height=(170 + 46 * len(labels)) * rows, columns=_COLUMNS)
     at = -np.arange(len(labels), dtype=float)
     for panel, name in enumerate(names):
-        rows = pd.concat([part.iloc[[panel]] for part in parts], ignore_index=True)
-        place(fig, _dots(rows, at, paint[name], labels), panel)
+        each = pd.concat([part.iloc[[panel]] for part in parts], ignore_index=True)
+        place(fig, _dots(each, at, paint[name], labels), panel)
     fig.add_vline(x=0, line={"color": INK, "width": 1.5, "dash": "dot"})
+    fig.update_annotations(font={"size": 11})  # names of endpoints are long
+    fig.update_xaxes(nticks=4, tickangle=0)
+    under = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0, "yanchor": "top", "yshift": -28, "showarrow": False}
+    fig.add_annotation(text=f"Difference of {metric} to: {base}", **under)
+    fig.update_layout(margin={"b": 64})
     fig.update_yaxes(tickvals=at, ticktext=list(labels), range=[0.5 - len(labels), 0.5], showgrid=False)
     return fig
 
