@@ -93,6 +93,7 @@ def stand_in(folder: Path, n: int = 72) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # a dozen processes that each load torch
 def test_the_euos25_recipe_goes_from_the_challenges_files_to_a_submission(tmp_path: Path) -> None:
     files, out = stand_in(tmp_path / "files of mine"), tmp_path / "out"
     fix = " ".join(f"{name}={value}" for name, value in TINY.items())
