@@ -15,7 +15,7 @@ from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.models.stacked import StackedModels
 from milbench.seeds import stream_seed
 from milbench.tasks import TaskSet
-from milbench.training.module import optimizer_of, refuse_nan
+from milbench.training.module import on_one_device, optimizer_of, refuse_nan
 
 
 class FoldsModule(lightning.LightningModule):
@@ -101,7 +101,7 @@ class FoldsModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Scores of each live fold; its molecules are the first of what was predicted, the rest filled up its last batch."""
         everything = torch.cat(self._logits, dim=1).cpu().numpy()
-        losses = torch.stack(self.losses).cpu().numpy() if self.losses else np.empty((0, len(self.live)))
+        losses = on_one_device(self.losses, self.device).cpu().numpy() if self.losses else np.empty((0, len(self.live)))
         self.losses.clear()
         for place, k in enumerate(self.live):
             fold = self.folds[k]

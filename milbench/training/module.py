@@ -1,7 +1,7 @@
 """The training loop's steps: what Lightning calls, and what a validation epoch yields."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import lightning
@@ -119,7 +119,7 @@ class MILModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.val_logits = torch.cat(self._logits).cpu().numpy()
         if self.losses:
-            self.train_loss = float(torch.stack(self.losses).mean())
+            self.train_loss = float(on_one_device(self.losses, self.device).mean())
         losses = self.train_loss if self.losses else 0.0
         refuse_nan(self.label, self.current_epoch, self.model, self.val_logits, losses)
         self.losses.clear()
@@ -129,6 +129,11 @@ class MILModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return optimizer_of(self.model, self.hpo)
+
+
+def on_one_device(losses: Sequence[Tensor], device: torch.device) -> Tensor:
+    """An epoch's losses as one tensor; those from before an interruption were kept in a file."""
+    return torch.stack([loss.to(device) for loss in losses])
 
 
 def refuse_nan(label: str, epoch: int, model: MILTaskAttnMixerWithAux, logits: np.ndarray, loss: float) -> None:

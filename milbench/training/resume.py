@@ -205,7 +205,7 @@ class TrainingCheckpoint(Callback):
             "seconds": self.seconds,
             "peak_memory_mb": self.peak_memory_mb,
             "halved": self.module.halved,
-            "losses": torch.stack(losses) if losses else torch.empty(0),
+            "losses": torch.stack([loss.cpu() for loss in losses]) if losses else torch.empty(0),
             "state": state,
             **{name: part.state_dict() for name, part in self.keeps.items()},
         }

@@ -1,5 +1,6 @@
 """K models computed as one give what each gives alone: losses, gradients, logits, steps."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -184,3 +185,19 @@ def test_the_mean_loss_under_dropout_is_that_of_a_model_alone() -> None:
     error = (alone.std() ** 2 / 300 + together.std() ** 2 / 300).sqrt()
     assert abs(alone.mean() - together.mean()) < 4 * error
     assert 0.8 < together.std() / alone.std() < 1.25
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_under_bfloat16_softmax_and_losses_are_in_float32_and_near_the_exact_ones(options: dict[str, Any]) -> None:
+    model, batch = models_of(options, training=False)[0].float(), batches_of()[0]
+    batch = dataclasses.replace(batch, x2d=batch.x2d.float(), xinst=batch.xinst.float())
+    exact = model.loss(batch).total
+    with torch.autocast("cpu", torch.bfloat16):
+        terms, out = model.loss(batch), model.forward_bags(batch)
+    assert {terms.total.dtype, terms.per_task.dtype} == {torch.float32}
+    torch.testing.assert_close(terms.total, exact, rtol=0.05, atol=0.05)
+    if options.get("aggregator_name", "task_attention_pool") in ("task_attention_pool", "gated_attention"):
+        assert out.attn.dtype == torch.float32
+        if options.get("topk_strategy") != "sum":
+            sums = torch.zeros(len(batch.offsets) - 1, 4).index_add(0, batch.segment, out.attn.detach())
+            torch.testing.assert_close(sums, (batch.offsets.diff() > 0).float().unsqueeze(1).expand_as(sums), rtol=0, atol=1e-5)
