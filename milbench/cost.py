@@ -51,7 +51,8 @@ class Cost:
     def assumption(self) -> str:
         """What the figures take for granted."""
         return (
-            f"If every trial used all epochs; pruned and early-stopped ones are cheaper. Timed on {self.device}, as busy as it "
+            f"If every trial used all epochs, one fold after the other; pruned and early-stopped trials, and folds trained "
+            f"together, are cheaper. Timed on {self.device}, as busy as it "
             "was, with every searched hyperparameter in the middle of its range: wide and deep models take longer."
         )
 

@@ -65,7 +65,7 @@ def test_the_command_times_an_epoch_and_leaves_nothing_but_what_it_found(
     assert main(["cost", "--store", str(store), "--json", str(tmp_path / COST), *flags]) == 0
     said = capsys.readouterr().out
     assert "3 trials, one after the other" in said
-    assert "pruned and early-stopped ones are cheaper" in said
+    assert "one fold after the other" in said
     found = read_cost(tmp_path)
     assert found is not None
     assert (found.folds, found.batch_size, found.steps) == (2, 32, -(-found.molecules // 32))
