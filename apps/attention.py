@@ -19,7 +19,7 @@ with app.setup(hide_code=True):
     from milbench.data.store_view import StoreView
     from milbench.errors import MilbenchError
     from milbench.jobs import submit
-    from milbench.workspace import name_of, run_arguments, scan
+    from milbench.workspace import name_of, scan, stores_for
 
 
 @app.cell(hide_code=True)
@@ -32,7 +32,8 @@ def header():
 @app.cell(hide_code=True)
 def look():
     workspace = scan(ui.root())
-    studies = {name_of(ui.root(), s.folder): s.folder for s in workspace.studies if looks.attention_files(s.folder)}
+    _runs = dict.fromkeys([*(final.study for final in workspace.finals), *(study.folder for study in workspace.studies)])
+    studies = {name_of(ui.root(), folder): folder for folder in _runs if looks.attention_files(folder)}
     mo.stop(
         not studies,
         ui.empty(
@@ -51,12 +52,8 @@ def choose_run(studies):
 
 @app.cell(hide_code=True)
 def choose_data(run, studies, workspace):
-    _told = str(run_arguments(studies[run.value]).get("store") or "")
-    _names = [store.name for store in workspace.stores]
-    _told = _told.lstrip("./")
-    _own = [s.name for s in workspace.stores if _told and s.folder.resolve().as_posix().endswith(_told)]
-    store = ui.picker("store", list(dict.fromkeys([*_own, *_names])), "Data set")
-    part = ui.picker("part", list(looks.attention_files(studies[run.value])), "Molecules")
+    store = ui.picker("store", stores_for(workspace, studies[run.value]), "Data set")
+    part = ui.picker("part", list(looks.attention_files(studies[run.value])), "Molecules", within=True)
     return part, store
 
 
@@ -69,7 +66,7 @@ def read(part, run, store, studies):
 
 @app.cell(hide_code=True)
 def choose_what(attention, part, run, store):
-    task = ui.picker("endpoint", list(attention.names), "Endpoint")
+    task = ui.picker("endpoint", list(attention.names), "Endpoint", within=True)
     label = ui.picker("label", ["any", "positive", "negative", "unknown"], "Label")
     outcome = ui.picker("outcome", ["any", "TP", "FP", "FN", "TN"], "Outcome")
     _start = ui.share("threshold", 0.5)
@@ -90,21 +87,23 @@ def choose_molecule(label, outcome, rows, threshold):
     shown = looks.filtered(everyone, label.value, outcome.value)
     mo.stop(shown.empty, ui.empty("No molecule is like that", "Choose another label, outcome or threshold."))
     _at = shown.index[shown["ID"] == ui.param("molecule")]
+    _gone = ui.unknown("molecule", set(everyone["ID"]))
     molecules = ui.grid(
         shown.rename(columns={"top_attention": "top attention"}),
-        f"{len(shown):,} of {len(everyone):,} molecules: choose one",
+        f"{f'{_gone}. ' if _gone else ''}{len(shown):,} of {len(everyone):,} molecules: choose one",
         selection="single",
-        initial_selection=[int(_at[0]) if len(_at) else 0],
+        initial_selection=[] if _gone else [int(_at[0]) if len(_at) else 0],
         page_size=6,
         format_mapping={name: "{:.3f}".format for name in ("prediction", "entropy", "top attention")},
     )
     molecules
-    return everyone, molecules, shown
+    return everyone, molecules
 
 
 @app.cell(hide_code=True)
-def molecule(attention, molecules, shown, task, view):
-    row, t = (molecules.value if len(molecules.value) else shown).iloc[0], attention.names.index(task.value)
+def molecule(attention, molecules, task, view):
+    mo.stop(not len(molecules.value), ui.dim("Choose a molecule above."))
+    row, t = molecules.value.iloc[0], attention.names.index(task.value)
     look = ui.or_stop(lambda: looks.look_at(attention, view, row["ID"]))
     return look, row, t
 

@@ -35,7 +35,9 @@ def choose():
     _known = [store.name for store in scan(ui.root()).stores] + [ui.below(path) for path in files_below(ui.root())]
     _chosen = ui.param("source") or ui.param("store")
     _typed = "" if _chosen in _known else _chosen
-    found_box = ui.picker("source", [*_known, "a path, below"] if _typed else _known, "In the workspace")
+    _options = [*_known, "a path, below"] if _typed else _known
+    _start = _chosen if _chosen in _known else next(iter(_options), None)
+    found_box = mo.ui.dropdown(_options, value=_start, label="In the workspace", searchable=len(_options) > 8)
     path_box = mo.ui.text(value=_typed, label="or a path: table, .smi, .sdf, EUOS25 folder", full_width=True, debounce=True)
     tasks_box = mo.ui.text(
         value=ui.param("tasks"), placeholder="euos25", label="Endpoints (a .toml for your own)", debounce=True
@@ -52,6 +54,9 @@ def source(found_box, path_box):
     _how = "Type the path of a file with molecules above, or make the demo."
     mo.stop(not _text, ui.empty("No data yet.", _how, "home", "Make the demo"))
     path = found_at(ui.root(), _text)
+    _gone = "" if path.exists() else f"{_text} is not here"
+    ui.say(*filter(None, [_gone]))
+    mo.stop(_gone, ui.empty(_gone, "Choose another above, or type another path."))
     is_store = (path / "manifest.json").is_file()
     name_box = mo.ui.text(value=ui.param("name") or name_for(path), label="Name of the new data set", debounce=True)
     return is_store, name_box, path

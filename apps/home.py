@@ -16,7 +16,7 @@ with app.setup(hide_code=True):
     from milbench import ui
     from milbench.jobs import stop, submit
     from milbench.report import number
-    from milbench.workspace import clock, dashboard_url, scan
+    from milbench.workspace import clock, dashboard_url, scan, study_url
 
 
 @app.cell(hide_code=True)
@@ -84,7 +84,7 @@ def what_next(found, start_demo, stop_demo):
         _links = [
             ui.go("How good is the model?", "scoreboard", run=_run),
             ui.go("Which conformers does it look at?", "attention", run=_run),
-            ui.go("Which hyperparameters matter?", "study_review", study=_run),
+            *(ui.go("Which hyperparameters matter?", "study_review", study=study.name) for study in _here.studies[:1]),
             ui.go("Launch another study", "hpo_launch", store=_store),
         ]
         _next = mo.Html(" &nbsp;·&nbsp; ".join(_links))
@@ -116,7 +116,9 @@ def studies(found):
             number(study.best_value)
             + ("" if study.best_trial is None else f' <span class="mb-dim">trial {study.best_trial}</span>'),
             clock(study.updated),
-            f'<a href="{dashboard_url(_here.root, study.folder)}" target="_self">in Optuna</a>',
+            f'<a href="{dashboard_url(_here.root, study.folder)}" target="_blank">in Optuna</a>'
+            if study_url(study.folder)
+            else "",
         ]
         for study in _here.studies
     ]
@@ -152,7 +154,8 @@ def final_models(found):
         _scores, _split = (_final.leaderboard, "leaderboard") if _final.leaderboard else (_final.monitored, "inner fold")
         _cells = [ui.go(_final.name, "scoreboard", run=_final.name), _split]
         _cells += [number(_scores[name]) for name in ("macro_ap", "min_ap", "macro_auc")]
-        _cells += [html.escape(_final.note), clock(_final.made), ui.go("attention", "attention", run=_final.name)]
+        _cells += [html.escape(_final.note), clock(_final.made)]
+        _cells += [f"{ui.go('scores', 'scoreboard', run=_final.name)} · {ui.go('attention', 'attention', run=_final.name)}"]
         _rows.append(_cells)
     _columns = ["Final model", "Scored on", "Macro AP", "Worst AP", "Macro ROC-AUC", "", "Trained", ""]
     mo.stop(not _rows)

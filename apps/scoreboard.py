@@ -48,7 +48,7 @@ def choose_run(files):
 @app.cell(hide_code=True)
 def choose_part(files, run):
     _parts = [part for study, part in files.values() if name_of(ui.root(), study) == run.value]
-    part = ui.picker("part", _parts, "Molecules")
+    part = ui.picker("part", _parts, "Molecules", within=True)
     mo.hstack([run, part], justify="start", gap=2)
     return (part,)
 
@@ -118,7 +118,7 @@ def curves(found, result):
 @app.cell(hide_code=True)
 def choose_endpoint(found):
     _known = [name for name, table in found.cuts.items() if len(table)]
-    endpoint = ui.picker("endpoint", _known, "Endpoint")
+    endpoint = ui.picker("endpoint", _known, "Endpoint", within=True)
     return (endpoint,)
 
 
@@ -168,7 +168,7 @@ def url_of_more(endpoint, other, threshold):
 def choose_other(files, part, run):
     _this = f"{run.value}, {part.value}"
     _others = [title for title, (_, where) in files.items() if title != _this and where == part.value]
-    other = ui.picker("against", ["nothing", *_others], "Compare with")
+    other = ui.picker("against", ["nothing", *_others], "Compare with", within=True)
     mo.vstack(
         [
             mo.Html(ui.section("Is another run better?")),

@@ -86,7 +86,9 @@ def trial_table(found):
     _shown = shown_trials(found)
     _asked = [int(text) for text in ui.param("trials").split(",") if text.isdigit()] or [found.best or 0]
     _ticked = [place for place, trial in enumerate(_shown["trial"]) if trial in _asked]
-    picked = ui.grid(_shown, "Tick the trials to look at", selection="multi", initial_selection=_ticked, page_size=8)
+    _gone = [f"trial {number} is not here" for number in _asked if number not in set(_shown["trial"])]
+    _label = "; ".join(["Tick the trials to look at", *_gone])
+    picked = ui.grid(_shown, _label, selection="multi", initial_selection=_ticked, page_size=8)
     picked
     return (picked,)
 
@@ -101,7 +103,8 @@ def selection(found, picked):
 @app.cell(hide_code=True)
 def parts():
     tabs = ("Folds and curves", "Parameters", "Two trials", "Optuna", "Notes", "Final model")
-    tab = mo.ui.radio(tabs, value=ui.param("tab") if ui.param("tab") in tabs else tabs[0], inline=True, label="Look at")
+    _tab = ui.param("tab") if ui.param("tab") in tabs else tabs[0]
+    tab = mo.ui.radio(tabs, value=_tab, inline=True, label=ui.label_of("tab", tabs, "Look at"))
     tab
     return tab, tabs
 
@@ -116,7 +119,7 @@ def tab_in_url(tab):
 def fold_controls(found, tab, tabs):
     mo.stop(tab.value != tabs[0])
     _columns = {"score": "score", "macro AP": "val_macro_ap", "training loss": "train_loss"}
-    curve = ui.picker("curve", _columns | {name: f"ap_{name}" for name in found.tasks}, "Curve")
+    curve = ui.picker("curve", _columns | {name: f"ap_{name}" for name in found.tasks}, "Curve", within=True)
     metric = ui.picker("metric", {"AP": "ap", "ROC-AUC": "auc"}, "Heat map")
     mo.hstack([curve, metric], justify="start", gap=1.5)
     return curve, metric
@@ -137,8 +140,10 @@ def folds(curve, found, metric, trials):
 
 @app.cell(hide_code=True)
 def parameter_controls(found, tab, tabs):
-    target = ui.picker("target", {"score": "value"} | {name: f"ap_{name}" for name in found.tasks}, "Important for")
-    parameter = ui.picker("parameter", sorted(found.params.columns), "Slice")
+    target = ui.picker(
+        "target", {"score": "value"} | {name: f"ap_{name}" for name in found.tasks}, "Important for", within=True
+    )
+    parameter = ui.picker("parameter", sorted(found.params.columns), "Slice", within=True)
     mo.hstack([target, parameter], justify="start", gap=1.5) if tab.value == tabs[1] else None
     return parameter, target
 

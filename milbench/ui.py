@@ -19,7 +19,7 @@ import html
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -172,14 +172,49 @@ def problem(error: Exception) -> mo.Html:
     return mo.callout(mo.Html(html.escape(str(error))), kind="danger")
 
 
-def picker(name: str, options: Sequence[str] | Mapping[str, Any], label: str, **more: Any) -> mo.ui.dropdown:
-    """A dropdown that begins with what the URL says for `name`, else with the first option."""
+def picker(
+    name: str, options: Sequence[str] | Mapping[str, Any], label: str, within: bool = False, **more: Any
+) -> mo.ui.dropdown:
+    """A dropdown that begins with what the URL says for `name`, else with the first option.
+
+    What the URL says and is not here ends the cell with just that, and links to what is. Of a choice `within` another, such as
+    an endpoint of a run, the first is taken instead, and the label says so: the other may have been changed.
+    """
     labels = list(options)
     chosen = param(name)
     by_value = {str(value): known for known, value in options.items()} if isinstance(options, Mapping) else {}
     start = chosen if chosen in labels else by_value.get(chosen, labels[0] if labels else None)
+    if not within and start != chosen and chosen not in by_value:
+        gone = not_here(name, labels, label)
+        mo.stop(gone is not None, gone)
     given = dict(options) if isinstance(options, Mapping) else labels
-    return mo.ui.dropdown(options=given, value=start, label=label, searchable=len(labels) > 8, **more)
+    said = label_of(name, [*labels, *by_value], label) if within else label
+    return mo.ui.dropdown(options=given, value=start, label=said, searchable=len(labels) > 8, **more)
+
+
+def unknown(name: str, options: Collection[str]) -> str:
+    """What the URL says for `name` and is none of `options`, in words (a script prints them); '' where all is well."""
+    chosen = param(name)
+    if not chosen or chosen in options:
+        return ""
+    say(f"{chosen} is not here")
+    return f"{chosen} is not here"
+
+
+def label_of(name: str, options: Collection[str], label: str) -> str:
+    """A control's label, with what the URL asked it for and is not here."""
+    said = unknown(name, options)
+    return f"{label} ({said})" if said else label
+
+
+def not_here(name: str, options: Sequence[str], label: str) -> mo.Html | None:
+    """Says that what the URL names is not here, and links to up to 20 `options` that are; None where it is here."""
+    said = unknown(name, options)
+    if not said:
+        return None
+    links = [f'<a target="_self" style="{_LINK}" href="?{urlencode({name: to})}">{html.escape(to)}</a>' for to in options[:20]]
+    there = f"<p>{html.escape(label)}: {' · '.join(links)}</p>" if links else ""
+    return mo.callout(mo.Html(f"<b>{html.escape(said)}</b>{there}"), kind="warn")
 
 
 def chosen_folder(name: str) -> Path | None:

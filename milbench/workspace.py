@@ -107,7 +107,7 @@ def scan(root: str | Path) -> Workspace:
         try:
             if (folder / "manifest.json").is_file():
                 stores.append(store_info(root, folder))
-            if is_study(folder):
+            if is_study(folder) and not is_final_alone(folder):
                 studies.append(study_info(root, folder))
             if any((folder / name).is_file() for name in PREDICTIONS):
                 scored.append(folder)
@@ -141,6 +141,13 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
             yield from _folders(folder / name, depth - 1)
 
 
+def stores_for(workspace: Workspace, run: Path) -> list[str]:
+    """Names of the stores, first the one that `run` was trained on."""
+    told = str(run_arguments(run).get("store") or "").lstrip("./")
+    own = [store.name for store in workspace.stores if told and store.folder.resolve().as_posix().endswith(told)]
+    return list(dict.fromkeys([*own, *(store.name for store in workspace.stores)]))
+
+
 def study_folders(root: Path) -> list[Path]:
     """Folders below `root` in which a study lies."""
     return [folder for folder in _folders(root, DEPTH) if study_url(folder) is not None]
@@ -151,6 +158,17 @@ def is_study(folder: Path) -> bool:
     if any((folder / name).is_file() for name in (STUDY_FILE, METRICS, WHERE_FILE)):
         return True
     return (folder / JOB).is_file() and read_job(folder).command[0] in STUDIES
+
+
+def is_final_alone(folder: Path) -> bool:
+    """Whether the run in `folder` trains a final model on given parameters: no study of trials is or will be there."""
+    if study_url(folder) is not None:
+        return False
+    told = run_arguments(folder)
+    if told:
+        return not told.get("run_hpo")
+    command = read_job(folder).command if (folder / JOB).is_file() else ()
+    return bool(command) and command[0] == "run" and "--run_hpo" not in command
 
 
 def name_of(root: Path, folder: Path) -> str:

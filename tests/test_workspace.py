@@ -15,6 +15,7 @@ import pytest
 from milbench.data.store import store_from_tables
 from milbench.errors import DataError, StudyError
 from milbench.files import write_json
+from milbench.jobs import Job
 from milbench.run_config import FINAL_FOLDER
 from milbench.testing import make_tables
 from milbench.training.storage import load_study
@@ -27,6 +28,7 @@ from milbench.workspace import (
     read_metrics,
     run_status,
     scan,
+    stores_for,
     study_files,
     study_folders,
     study_number,
@@ -192,3 +194,22 @@ def test_a_moment_is_told_with_its_day_unless_that_is_today() -> None:
     now = time.time()
     assert clock(now) == time.strftime("%H:%M", time.localtime(now))
     assert clock(0) == time.strftime("%d %b %H:%M", time.localtime(0))
+
+
+def test_a_promoted_model_is_a_final_model_and_no_study(root: Path) -> None:
+    final = root / "finals" / "study-trial1"
+    final.mkdir(parents=True)
+    Job(final, ("run", "--store", "runs/mine/store", "--study_dir", str(final))).save()
+    assert [study.name for study in scan(root).studies] == ["mine/study"]  # while it waits to be trained
+    write_json(final / "run_meta.json", {"arguments": {"store": "runs/mine/store", "run_hpo": False}})
+    (final / "metrics.jsonl").touch()
+    shutil.copytree(root / "mine/study" / FINAL_FOLDER, final / FINAL_FOLDER)
+    found = scan(root)
+    assert [study.name for study in found.studies] == ["mine/study"]
+    assert {model.name for model in found.finals} == {"mine/study", "finals/study-trial1"}
+
+
+def test_the_store_of_a_run_is_the_first_to_be_offered(root: Path) -> None:
+    shutil.copytree(root / "mine/store", root / "newer")
+    assert stores_for(scan(root), root / "mine/study")[0] == "mine/store"
+    assert set(stores_for(scan(root), root / "mine/study")) == {"mine/store", "newer"}
