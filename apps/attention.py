@@ -24,9 +24,9 @@ with app.setup(hide_code=True):
 
 @app.cell(hide_code=True)
 def header():
-    tick = ui.ticker("2s")
-    ui.header("attention", tick)
-    return (tick,)
+    _tick = ui.ticker("2s", beats := {})
+    ui.header("attention", _tick)
+    return (beats,)
 
 
 @app.cell(hide_code=True)
@@ -206,17 +206,17 @@ def data_set(attention, rates, rows, task):
 
 
 @app.cell(hide_code=True)
-def ask_all(run, store, studies):
+def ask_all(beats, run, store, studies):
     _study = studies[run.value]
     command = looks.attention_command(_study, ui.root() / store.value)
-    job = ui.root() / "jobs" / f"attention-{run.value.replace('/', '-')}"
+    job, beat = ui.root() / "jobs" / f"attention-{run.value.replace('/', '-')}", ui.beat(beats)
     all_button = mo.ui.run_button(label="Attention over all molecules", disabled=looks.ALL in looks.attention_files(_study))
-    return all_button, command, job
+    return all_button, beat, command, job
 
 
 @app.cell(hide_code=True)
-def all_molecules(all_button, command, job, run, studies, tick):
-    tick.value
+def all_molecules(all_button, beat, command, job, run, studies):
+    beat()
     _failed = ui.attempt(lambda: submit(command, job)) if all_button.value else None
     _state = ui.job_state(job)
     _there = looks.ALL in looks.attention_files(studies[run.value])

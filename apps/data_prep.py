@@ -17,7 +17,7 @@ with app.setup(hide_code=True):
     from milbench import figures, ui
     from milbench.files import read_json
     from milbench.jobs import resume, stop, submit
-    from milbench.preparation import STEPS, Preparation, files_below, found_at, name_for
+    from milbench.preparation import STEPS, Preparation, files_below, folder_named, found_at, name_for
     from milbench.prepare_config import PrepareConfig
     from milbench.tasks import load_tasks
     from milbench.workspace import scan
@@ -25,9 +25,9 @@ with app.setup(hide_code=True):
 
 @app.cell(hide_code=True)
 def header():
-    tick = ui.ticker("2s")
-    ui.header("data_prep", tick)
-    return (tick,)
+    _tick = ui.ticker("2s", beats := {})
+    ui.header("data_prep", _tick)
+    return (beats,)
 
 
 @app.cell(hide_code=True)
@@ -72,21 +72,22 @@ def state(found_box, id_box, is_store, name_box, path_box, smiles_box, tasks_box
 @app.cell(hide_code=True)
 def preparation(id_box, name_box, path, smiles_box, tasks_box):
     _flags = tasks_box.value, id_box.value, smiles_box.value
-    plan = ui.or_stop(lambda: Preparation(ui.root() / name_box.value, path, *_flags))
+    plan = ui.or_stop(lambda: Preparation(folder_named(ui.root(), name_box.value), path, *_flags))
     return (plan,)
 
 
 @app.cell(hide_code=True)
-def jobs(plan):
+def jobs(beats, plan):
     states, see_states = mo.state({step: ui.job_state(plan.job(step)) for step in STEPS})
+    beat = ui.beat(beats)
     import_button = mo.ui.run_button(label="Import these files", kind="success")
     doctor_button = mo.ui.run_button(label="Examine")
-    return doctor_button, import_button, see_states, states
+    return beat, doctor_button, import_button, see_states, states
 
 
 @app.cell(hide_code=True)
-def watch(plan, see_states, states, tick):
-    tick.value
+def watch(beat, plan, see_states, states):
+    beat()
     ui.update(states, see_states, {step: ui.job_state(plan.job(step)) for step in STEPS})
     return
 

@@ -30,9 +30,9 @@ with app.setup(hide_code=True):
 
 @app.cell(hide_code=True)
 def header():
-    tick = ui.ticker("2s")
-    ui.header("hpo_launch", tick)
-    return (tick,)
+    _tick = ui.ticker("2s", beats := {})
+    ui.header("hpo_launch", _tick)
+    return (beats,)
 
 
 @app.cell(hide_code=True)
@@ -44,7 +44,7 @@ def data():
 
 
 @app.cell(hide_code=True)
-def controls(store, stores):
+def controls(beats, store, stores):
     info = stores[store.value]
     tasks = store_tasks(info.folder)
     name = mo.ui.text(value=ui.param("name") or free_name(ui.root(), "search"), label="Name")
@@ -60,7 +60,8 @@ def controls(store, stores):
         full_width=True,
     )
     estimate = mo.ui.run_button(label="Time an epoch")
-    return budget, estimate, info, more, name, search, tasks
+    cost_beat = ui.beat(beats, "cost")
+    return budget, cost_beat, estimate, info, more, name, search, tasks
 
 
 @app.cell(hide_code=True)
@@ -122,8 +123,8 @@ def preview(info, study_plan, tasks, wrong):
 
 
 @app.cell(hide_code=True)
-def cost(estimate, study_plan, tick, wrong):
-    tick.value
+def cost(cost_beat, estimate, study_plan, wrong):
+    cost_beat()
     mo.stop(wrong is not None)
     _said = ui.attempt(lambda: start_timing(ui.root(), study_plan)) if estimate.value else None
     ui.stack(ui.section("4 · What it will cost"), estimate, _said, cost_layout(study_plan, cost_folder(ui.root(), study_plan)))
@@ -149,7 +150,7 @@ def launched(launch, name, study_plan):
 
 
 @app.cell(hide_code=True)
-def watch(begin):
+def watch(beats, begin):
     _ = begin
     _jobs = [job.folder for job in jobs_in(ui.root()) if job.kind in STUDIES]
     _found = list(dict.fromkeys(ui.below(folder.absolute()) for folder in [*_jobs, *study_folders(ui.root())]))
@@ -157,7 +158,8 @@ def watch(begin):
     watched = ui.picker("study", _found, "Study")
     stop_it, go_on = mo.ui.run_button(label="Stop"), mo.ui.run_button(label="Go on", kind="success")
     seen, see = mo.state("")
-    return go_on, see, seen, stop_it, watched
+    news_beat = ui.beat(beats, "news")
+    return go_on, news_beat, see, seen, stop_it, watched
 
 
 @app.cell(hide_code=True)
@@ -173,8 +175,8 @@ def commands(go_on, stop_it, watched):
 
 
 @app.cell(hide_code=True)
-def news(folder, see, seen, tick):
-    tick.value
+def news(folder, news_beat, see, seen):
+    news_beat()
     _files = [folder / "status.json", folder / "job.json", *study_files(folder)]
     ui.update(seen, see, f"{ui.signature(*_files)} {ui.job_state(folder)}")
     return

@@ -28,23 +28,24 @@ with app.setup(hide_code=True):
 
 @app.cell(hide_code=True)
 def header():
-    tick = ui.ticker("5s")
-    ui.header("study_review", tick)
-    return (tick,)
+    _tick = ui.ticker("5s", beats := {})
+    ui.header("study_review", _tick)
+    return (beats,)
 
 
 @app.cell(hide_code=True)
-def choose():
+def choose(beats):
     _found = [ui.below(folder) for folder in study_folders(ui.root())]
     mo.stop(not _found, ui.empty("No study yet.", "A study shows here as soon as it runs.", "hpo_launch", "Launch one"))
     study = ui.picker("study", _found, "Study")
     seen, see = mo.state("")
-    return see, seen, study
+    news_beat = ui.beat(beats, "news")
+    return news_beat, see, seen, study
 
 
 @app.cell(hide_code=True)
-def news(see, seen, study, tick):
-    tick.value
+def news(news_beat, see, seen, study):
+    news_beat()
     folder = ui.root() / study.value
     ui.notice(seen, see, *study_files(folder))
     return (folder,)
@@ -215,16 +216,17 @@ def notes(about, folder, keep, note, tab, tabs):
 
 
 @app.cell(hide_code=True)
-def promote_controls(found, study, tab, tabs, trials):
+def promote_controls(beats, found, study, tab, tabs, trials):
     final_name = mo.ui.text(value=f"finals/{study.value.replace('/', '-')}-trial{trials[0]}", label="Folder", full_width=True)
     promote = mo.ui.run_button(label=f"Train trial {trials[0]} as a final model", kind="success")
     mo.vstack([final_name, promote]) if tab.value == tabs[5] else None
-    return final_name, promote
+    beat = ui.beat(beats, "final")
+    return beat, final_name, promote
 
 
 @app.cell(hide_code=True)
-def promoted(final_name, found, promote, tab, tick, trials):
-    tick.value
+def promoted(beat, final_name, found, promote, tab, trials):
+    beat()
     mo.stop(tab.value != "Final model")
     _target, _said = ui.root() / final_name.value, None
     if promote.value:

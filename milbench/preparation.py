@@ -26,10 +26,6 @@ class Preparation:
     id_col: str = ""
     smiles_col: str = ""
 
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.folder.name):
-            raise ConfigError("name", got=self.folder.name, want="letters, digits, - _ .")
-
     def job(self, step: str) -> Path:
         """Job folder of a step."""
         return self.folder / step
@@ -87,6 +83,13 @@ class Preparation:
                 raise ConfigError(flag, "names no set", do="choose at least one")
             command += [flag, *names]
         return [*command, *self._flags("tasks", "id_col", "smiles_col")]
+
+
+def folder_named(root: Path, name: str) -> Path:
+    """Where the data set of this name goes in the workspace `root`; a name that is none is a ConfigError."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError("name", got=name, want="letters, digits, - _ .")
+    return root / name
 
 
 def found_at(root: Path, text: str) -> Path:

@@ -5,9 +5,9 @@ How an app is written (`apps/home.py` is the example) and tested:
 - `with app.setup(hide_code=True)` holds imports; cells are named, hidden, one idea each; logic and figures live in the library.
 - The first cell is `ui.header("home")`. State lives in the URL: build a control with `value=ui.param("trial", "0")`, and write
   it back in a cell of its own with `ui.remember(trial=trial.value)`; what `ui.param` reads is no dependency, so nothing loops.
-- Live: `tick = ui.ticker()` asks every few seconds; a cell that reads `tick.value` calls `ui.notice(seen, see, *paths)` or
-  `ui.update(seen, see, value)`, and cells that read `seen()` run again only when one of those files, or the value, has
-  changed (`seen, see = mo.state(...)` in a cell before).
+- Live: `ui.ticker("2s", beats)` asks every few seconds; a cell that reads `beat()` (`beat = ui.beat(beats)` in a cell before)
+  calls `ui.notice(seen, see, *paths)` or `ui.update(seen, see, value)`, and cells that read `seen()` run again only when one
+  of those files, or the value, has changed (`seen, see = mo.state(...)` in a cell before).
 - Jobs: `ui.attempt(lambda: submit(...))` shows our own errors in place; `ui.progress(state)` is a job at a glance.
 - Nothing there yet: `mo.stop(not studies, ui.empty("No study yet", "Launch one.", "hpo_launch"))`.
 - As a script (`python apps/home.py`) an app prints its numbers: `ui.say(lines)` is silent in the browser.
@@ -228,9 +228,24 @@ def chosen_folder(name: str) -> Path | None:
         return None
 
 
-def ticker(every: str = "2s") -> mo.ui.refresh:
-    """Asks for news every so often, as long as the tab is open; a choice of rates, and off."""
-    return mo.ui.refresh(options=["1s", "2s", "5s", "30s"], default_interval=every, label="Live")
+def ticker(every: str = "2s", beats: Mapping[str, Callable[[Any], None]] | None = None) -> mo.ui.refresh:
+    """Asks for news every so often, as long as the tab is open, and tells `beats`; a choice of rates, and off."""
+
+    def tell(now: object) -> None:
+        for see in (beats or {}).values():
+            see(now)
+
+    return mo.ui.refresh(options=["1s", "2s", "5s", "30s"], default_interval=every, label="Live", on_change=tell)
+
+
+def beat(beats: dict[str, Callable[[Any], None]], name: str = "") -> Any:
+    """A state that changes with each tick of the ticker that tells `beats`: the cells that read it run again.
+
+    Make it in the cell that makes what those cells need. (One that read the ticker itself would run, and fail, after
+    `mo.stop` had left it without what it needs.)
+    """
+    seen, beats[name] = mo.state(None)
+    return seen
 
 
 def update(seen: Any, see: Any, value: Any) -> None:

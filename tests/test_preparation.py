@@ -6,7 +6,7 @@ import pytest
 
 from milbench.cli import main
 from milbench.errors import ConfigError
-from milbench.preparation import STEPS, Preparation, files_below, found_at, name_for
+from milbench.preparation import STEPS, Preparation, files_below, folder_named, found_at, name_for
 from milbench.workspace import scan
 
 SMILES = ("CCO", "c1ccccc1", "CC(C)O", "Cc1ccccc1", "CCN", "c1ccncc1", "CCCO", "Oc1ccccc1", "CCOC", "Nc1ccccc1")
@@ -43,10 +43,10 @@ def test_without_folds_the_source_itself_is_prepared(source: Path) -> None:
     assert plan.prepare_command(["maccs"], ["usr"], 3)[1] == str(source)
 
 
-@pytest.mark.parametrize("name", ["..", ".hidden", "a b", "a;b"])
+@pytest.mark.parametrize("name", ["..", "../evil", ".hidden", "a b", "a;b"])
 def test_a_name_that_is_no_folders_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="name: got"):
-        Preparation(tmp_path / name, tmp_path / "x.csv")
+        folder_named(tmp_path, name)
 
 
 def test_no_features_at_all_are_refused(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+TOAST = "An internal error occurred"
+"""What marimo shows for some seconds where a cell has raised."""
 MOLECULES, STORE, STUDY = 60, "demo/store", "demo/study"
 
 
@@ -121,7 +123,7 @@ class Complaints:
 
     def listen(self, page: Any) -> None:
         """Hear everything that `page` does from now on."""
-        page.on("console", lambda said: self.add(f"console: {said.text}") if said.type == "error" else None)
+        page.on("console", lambda said: self.add(f"console: {said.text}") if _is_error(said) else None)
         page.on("pageerror", lambda error: self.add(f"uncaught: {error}"))
         page.on("response", lambda answer: self.add(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
         page.on("request", lambda request: None if is_local(request.url) else self.add(f"foreign: {request.url}"))
@@ -137,6 +139,11 @@ class Complaints:
         """Note a complaint, unless the test provokes it."""
         if not any(re.search(pattern, line) for pattern in self.expected):
             self.lines.append(line)
+
+
+def _is_error(said: Any) -> bool:
+    """Of a console's lines those that tell of an error: marimo writes what a cell raised, and toasts, as a plain line."""
+    return said.type == "error" or "Traceback (most recent call last)" in said.text
 
 
 def is_local(url: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from workbench import Complaints, Workbench, chromium, make_workspace, start_workbench
+from workbench import TOAST, Complaints, Workbench, chromium, make_workspace, start_workbench
 
 
 @pytest.fixture(scope="session")
@@ -67,9 +67,11 @@ def complaints() -> Complaints:
 
 @pytest.fixture
 def page(browser: Any, complaints: Complaints) -> Iterator[Any]:
-    """A page of the browser; an error on its console, a failed request or a request to another host fails the test."""
+    """A page of the browser; a cell that raises, an error on its console, a failed request or one elsewhere fails the test."""
     page = browser.new_page()
     complaints.listen(page)
     yield page
+    for toast in page.get_by_text(TOAST).all_inner_texts():
+        complaints.add(toast)
     page.close()
     assert complaints.lines == []
