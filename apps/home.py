@@ -116,7 +116,7 @@ def studies(found):
             number(study.best_value)
             + ("" if study.best_trial is None else f' <span class="mb-dim">trial {study.best_trial}</span>'),
             clock(study.updated),
-            f'<a href="{dashboard_url(_here.root, study.folder)}" target="_blank">in Optuna</a>'
+            f'<a href="{dashboard_url(_here.root, study.folder)}" target="_self">in Optuna</a>'
             if study_url(study.folder)
             else "",
         ]

@@ -80,8 +80,9 @@ def chosen(part, read):
 
 @app.cell(hide_code=True)
 def url(part, run):
+    moved = ui.moved(run=run.value, part=part.value)
     ui.remember(run=run.value, part=part.value)
-    return
+    return (moved,)
 
 
 @app.cell(hide_code=True)
@@ -123,9 +124,10 @@ def choose_endpoint(found):
 
 
 @app.cell(hide_code=True)
-def choose_threshold(endpoint, found):
+def choose_threshold(endpoint, found, moved):
     _best = best_threshold(found.cuts[endpoint.value])
-    _start = ui.share("threshold", round(_best, 3)) if ui.param("endpoint") == endpoint.value else round(_best, 3)
+    _kept = ui.param("endpoint") == endpoint.value and not moved
+    _start = ui.share("threshold", round(_best, 3)) if _kept else round(_best, 3)
     threshold = mo.ui.slider(0, 1, 0.001, value=_start, label="Threshold", show_value=True, debounce=True, full_width=True)
     best = f"The largest F1 is at {_best:.3f}."
     return best, threshold

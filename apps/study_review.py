@@ -16,6 +16,7 @@ with app.setup(hide_code=True):
     from milbench.errors import MilbenchError
     from milbench.figures import compared_curves, fold_task_heatmap, importance_bars, slices, study_aps
     from milbench.palette import INK, task_colours
+    from milbench.promote_ui import PROMISE, TAB, final_name, is_trained, next_step, reports, results
     from milbench.review.compare import compare
     from milbench.review.importance import LEAST, importance
     from milbench.review.notes import STUDY, read_notes, write_note
@@ -47,7 +48,7 @@ def choose(beats):
 def news(news_beat, see, seen, study):
     news_beat()
     folder = ui.root() / study.value
-    ui.notice(seen, see, *study_files(folder))
+    ui.notice(seen, see, *study_files(folder), *reports(ui.root(), study.value))
     return (folder,)
 
 
@@ -75,7 +76,9 @@ def glance(folder, found, study):
     mo.vstack(
         [
             mo.hstack(_head, justify="start", align="center", gap=1.5, wrap=True),
-            mo.md(f"**{counts_line(found)}.**"),
+            mo.hstack(
+                [mo.md(f"**{counts_line(found)}.**"), mo.Html(next_step(study.value, found.best))], justify="start", gap=1
+            ),
             *([] if found.best is None else [study_aps(found.frozen, found.tasks)]),
         ]
     )
@@ -103,7 +106,7 @@ def selection(found, picked):
 
 @app.cell(hide_code=True)
 def parts():
-    tabs = ("Folds and curves", "Parameters", "Two trials", "Optuna", "Notes", "Final model")
+    tabs = ("Folds and curves", "Parameters", "Two trials", "Optuna", "Notes", TAB)
     _tab = ui.param("tab") if ui.param("tab") in tabs else tabs[0]
     tab = mo.ui.radio(tabs, value=_tab, inline=True, label=ui.label_of("tab", tabs, "Look at"))
     tab
@@ -111,13 +114,8 @@ def parts():
 
 
 @app.cell(hide_code=True)
-def tab_in_url(tab):
-    ui.remember(tab=tab.value)
-    return
-
-
-@app.cell(hide_code=True)
 def fold_controls(found, tab, tabs):
+    ui.remember(tab=tab.value)
     mo.stop(tab.value != tabs[0])
     _columns = {"score": "score", "macro AP": "val_macro_ap", "training loss": "train_loss"}
     curve = ui.picker("curve", _columns | {name: f"ap_{name}" for name in found.tasks}, "Curve", within=True)
@@ -216,25 +214,25 @@ def notes(about, folder, keep, note, tab, tabs):
 
 
 @app.cell(hide_code=True)
-def promote_controls(beats, found, study, tab, tabs, trials):
-    final_name = mo.ui.text(value=f"finals/{study.value.replace('/', '-')}-trial{trials[0]}", label="Folder", full_width=True)
+def promote_controls(beats, study, tab, trials):
+    final = mo.ui.text(value=final_name(study.value, trials[0]), label="Folder", full_width=True)
     promote = mo.ui.run_button(label=f"Train trial {trials[0]} as a final model", kind="success")
-    mo.vstack([final_name, promote]) if tab.value == tabs[5] else None
+    mo.vstack([mo.md(PROMISE.format(trial=trials[0])), final]) if tab.value == TAB else None
     beat = ui.beat(beats, "final")
-    return beat, final_name, promote
+    return beat, final, promote
 
 
 @app.cell(hide_code=True)
-def promoted(beat, final_name, found, promote, tab, trials):
+def promoted(beat, final, found, promote, tab, trials):
     beat()
-    mo.stop(tab.value != "Final model")
-    _target, _said = ui.root() / final_name.value, None
+    mo.stop(tab.value != TAB)
+    _target, _said = ui.root() / final.value, None
     if promote.value:
         _said = ui.attempt(lambda: promotion(found, trials[0], _target).start())
     _job = ui.job_state(_target)
-    _link = ui.go("Its scores", "scoreboard", run=final_name.value)
-    _shown = [] if _job is None else [mo.Html(f"{ui.progress(_job)} {_link}"), ui.log_box(_target)]
-    mo.vstack([*([] if _said is None else [_said]), *_shown])
+    _done = is_trained(_target) and not ui.is_active(_job)
+    _next = results(final.value) if _done else None if ui.is_active(_job) else promote
+    ui.stack(_said, _next, *([] if _job is None else [ui.progress(_job), ui.log_box(_target)]))
     return
 
 

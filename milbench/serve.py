@@ -9,14 +9,16 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import tyro
 
+from milbench.address import followed
 from milbench.errors import ConfigError
 from milbench.files import copy_folder
 from milbench.flags import OptionalCount
 from milbench.guard import ASGIApp, Guard, Receive, Scope, Send, new_token, redirect
-from milbench.workspace import ROOT_VARIABLE
+from milbench.workspace import ROOT_VARIABLE, WRITABLE_VARIABLE
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 2718, 20
 HOME = "/apps/home"
@@ -49,6 +51,7 @@ def serve(config: ServeConfig) -> list[str]:
     import uvicorn
 
     os.environ[ROOT_VARIABLE] = str(config.folder)  # as it was given: so do commands and messages name what lies in it
+    os.environ[WRITABLE_VARIABLE] = "1" if config.writable else ""
     token = new_token()
     with listen(config.port) as listening:
         port = listening.getsockname()[1]
@@ -93,10 +96,18 @@ def workbench(root: Path, writable: bool) -> ASGIApp:
         if path in {"/", "/apps", "/apps/"} and scope["type"] == "http":
             return await redirect(send, f"{HOME}/")
         if path.startswith("/apps/"):
+            query = followed(scope["query_string"].decode("latin-1"), _referer(scope)) if scope["type"] == "http" else None
+            if query is not None:
+                return await redirect(send, f"{quote(path)}?{query}")
             return await apps(scope, receive, _kept(send) if path.startswith(ASSETS) else send)
         return await dashboard(scope, receive, send)
 
     return route
+
+
+def _referer(scope: Scope) -> str:
+    """The page that a request comes from, as the browser says it; '' where it does not."""
+    return dict(scope["headers"]).get(b"referer", b"").decode("latin-1")
 
 
 async def _life(apps: Any, receive: Receive, send: Send) -> None:

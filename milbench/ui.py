@@ -30,17 +30,16 @@ import pandas as pd
 import plotly.io as pio
 from plotly.graph_objects import Figure
 
+from milbench.address import CARRIED, NAVIGATION
 from milbench.data.recent import signature
 from milbench.errors import DataError, MilbenchError
 from milbench.figures.page import camera, shown
 from milbench.jobs import JOB, JobState, log_tail, state_of
 from milbench.palette import STATES
-from milbench.workspace import ROOT_VARIABLE, inside, name_of
+from milbench.workspace import ROOT_VARIABLE, WRITABLE_VARIABLE, inside, name_of
 
 STATE_VARIABLE = "MILBENCH_STATE"
 """The state of an app that runs as a script: MILBENCH_STATE='study=demo/study' python apps/study_review.py"""
-CARRIED = ("store", "study", "run")
-"""What stays chosen on the way from one app to the next."""
 Made = TypeVar("Made")
 
 
@@ -120,6 +119,11 @@ def remember(**values: object) -> None:
             mo.query_params()[name] = text or None  # type: ignore[assignment]
 
 
+def moved(**owner: object) -> bool:
+    """Whether the URL is of another run, part …: what was chosen within that one (a threshold) does not hold in this one."""
+    return any(param(name) not in ("", str(value)) for name, value in owner.items())
+
+
 def link(app: str, **params: object) -> str:
     """Address of an app with its state."""
     given = {name: str(value) for name, value in params.items() if value not in (None, "")}
@@ -129,16 +133,17 @@ def link(app: str, **params: object) -> str:
 def header(app: str, *controls: mo.Html) -> mo.Html:
     """Navigation between the apps, this one's title, and beside it `controls` such as the ticker.
 
-    The store and study that are chosen stay so on the way from app to app.
+    The store, study and run that are chosen stay so on the way from app to app (`milbench.address`).
     """
     carried = {name: param(name) for name in CARRIED}
     this = next(known for known in APPS if known.name == app)
     links = []
     for known in APPS:
         current = ' aria-current="page"' if known is this else ""
-        where = html.escape(link(known.name, **carried))
+        where = html.escape(link(known.name, **carried, **{NAVIGATION: 1}))
         links.append(f'<a href="{where}" title="{known.about}"{current} target="_self">{known.title}</a>')
-    dashboard = '<a class="mb-more" href="/dashboard" target="_self" title="optuna-dashboard, over all studies">Optuna</a>'
+    words = "Optuna" if os.environ.get(WRITABLE_VARIABLE) else "Optuna (read-only)"
+    dashboard = f'<a class="mb-more" href="/dashboard" target="_blank" title="optuna-dashboard, over all studies">{words}</a>'
     nav = f'<nav class="mb-nav" aria-label="Apps"><b>milbench</b>{"".join(links)}{dashboard}</nav>'
     head = mo.Html(f'<header class="mb-head"><h1>{this.title}</h1><p>{this.about}.</p></header>')
     return mo.vstack([mo.Html(_STYLE + nav), mo.hstack([head, *controls], justify="space-between", align="end")], gap=0.2)

@@ -32,6 +32,9 @@ PREDICTIONS = ("oof.parquet", f"{FINAL_FOLDER}/leaderboard_predictions.parquet")
 ROOT_VARIABLE = "MILBENCH_ROOT"
 """Environment variable through which `milbench serve` tells the apps their workspace."""
 
+WRITABLE_VARIABLE = "MILBENCH_WRITABLE"
+"""Set where `milbench serve` lets optuna-dashboard change studies."""
+
 
 @dataclass(frozen=True)
 class StoreInfo:

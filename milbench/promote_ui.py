@@ -1,0 +1,55 @@
+"""What comes after a study: its best trial as a final model, then that model's scores and attention."""
+
+from pathlib import Path
+
+from milbench import ui
+from milbench.files import read_json
+from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER
+
+TAB = "Final model"
+PROMISE = (
+    "The parameters of trial {trial} are trained once more, on every molecule that is not in the leaderboard (an inner fold "
+    "says when to stop); then the leaderboard is scored with that model, and reported once."
+)
+
+
+def final_name(study: str, trial: int) -> str:
+    """The folder that a trial's final model goes to, unless the user says otherwise."""
+    return f"finals/{study.replace('/', '-')}-trial{trial}"
+
+
+def reports(root: Path, study: str) -> list[Path]:
+    """The reports of the final models of a study that are there by now: promoted, or trained by the study's own run."""
+    promoted = (root / "finals").glob(f"{study.replace('/', '-')}-trial*/{FINAL_FOLDER}/leaderboard_eval.json")
+    return [root / study / FINAL_FOLDER / "leaderboard_eval.json", *sorted(promoted)]
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a final model lies in `folder`."""
+    return (folder / FINAL_FOLDER / "leaderboard_eval.json").is_file()
+
+
+def trained(root: Path, study: str, trial: int) -> str | None:
+    """The run in which trial `trial` of a study was trained as a final model: promoted, or by the study's own run."""
+    promoted, best = final_name(study, trial), root / study / f"{ARTIFACT_PREFIX}_best_params.json"
+    if is_trained(root / promoted):
+        return promoted
+    own = is_trained(root / study) and best.is_file() and read_json(best).get("best_trial") == trial
+    return study if own else None
+
+
+def results(run: str) -> str:
+    """Links to what a final model does, HTML."""
+    return f"Next: {ui.go('its scores', 'scoreboard', run=run)} · {ui.go('its attention', 'attention', run=run)}"
+
+
+def next_step(study: str, best: int | None) -> str:
+    """What to do with the best trial of a study, HTML; '' before there is one."""
+    if best is None:
+        return ""
+    run = trained(ui.root(), study, best)
+    if run is not None:
+        return f"Trial {best} is trained as a final model. {results(run)}"
+    if ui.is_active(ui.job_state(ui.root() / final_name(study, best))):
+        return ui.go("The final model is being trained", "study_review", study=study, trials=best, tab=TAB)
+    return ui.go("Next: train the final model", "study_review", study=study, trials=best, tab=TAB)
