@@ -1,6 +1,7 @@
 """The attention app: its cells alone, and its main path in a browser."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from apps import attention as app
 from milbench.data.attention import Attention, Looked, attention_files, hits_of, read_attention
 from milbench.data.store_view import StoreView
 from milbench.jobs import stop
-from workbench import STORE, STUDY, Workbench, cell, open_app
+from workbench import STORE, STUDY, Workbench, cell, loaded, open_app
 
 
 @pytest.mark.app
@@ -102,3 +103,25 @@ def test_attention_over_all_molecules_is_a_job(workbench: Workbench, page: Any) 
     page.reload()
     page.get_by_label("Molecules", exact=True).select_option("all molecules")
     expect(cell(page, "choose_molecule")).to_contain_text("of 60 molecules")
+
+
+@pytest.mark.app
+def test_the_navigation_takes_the_chosen_run_along_to_its_scores_and_back(workbench: Workbench, page: Any) -> None:
+    shutil.copytree(workbench.root / STUDY, workbench.root / "again")
+    open_app(page, workbench, "attention", run=STUDY)
+    page.get_by_label("Run", exact=True).select_option("again")
+    page.wait_for_function("location.search.includes('run=again')")
+    for title in ("Scores", "Attention"):
+        page.get_by_role("navigation", name="Apps").get_by_role("link", name=title, exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        expect(page.get_by_label("Run", exact=True)).to_have_value("again")
+        assert "nav=" not in page.url
+        loaded(page)
+
+
+@pytest.mark.app
+def test_a_molecule_that_is_not_here_is_said_and_no_other_is_shown_for_it(shared_workbench: Workbench, page: Any) -> None:
+    open_app(page, shared_workbench, "attention", run=STUDY, molecule="ghost")
+    expect(cell(page, "choose_molecule")).to_contain_text("ghost is not here")
+    expect(cell(page, "molecule")).to_contain_text("Choose a molecule above.")
+    assert "molecule=ghost" in page.url
