@@ -20,7 +20,6 @@ import io
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode
@@ -30,7 +29,7 @@ import pandas as pd
 import plotly.io as pio
 from plotly.graph_objects import Figure
 
-from milbench.address import CARRIED, NAVIGATION
+from milbench.address import APPS, CARRIED, NAVIGATION
 from milbench.data.recent import signature
 from milbench.errors import DataError, MilbenchError
 from milbench.figures.page import camera, shown
@@ -42,24 +41,6 @@ STATE_VARIABLE = "MILBENCH_STATE"
 """The state of an app that runs as a script: MILBENCH_STATE='study=demo/study' python apps/study_review.py"""
 Made = TypeVar("Made")
 
-
-@dataclass(frozen=True)
-class App:
-    """An app of the workbench: its file is apps/<name>.py, its address /apps/<name>/."""
-
-    name: str
-    title: str
-    about: str
-
-
-APPS = (
-    App("home", "Home", "What is here, what is running, what to do next"),
-    App("data_prep", "Data", "Look at molecules and labels, and prepare them for training"),
-    App("hpo_launch", "Launch", "Choose what is searched, see the batches, start and watch a study"),
-    App("study_review", "Study", "Understand a study: folds, trials, parameters"),
-    App("attention", "Attention", "Which conformers each endpoint looks at"),
-    App("scoreboard", "Scores", "How good, how sure, and which run is better"),
-)
 
 _STYLE = """<style>
 [data-testid=notebook-actions-dropdown]{display:none}
