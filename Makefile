@@ -26,6 +26,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.%: pyproject.toml | $(BIN)/python
+	@echo 'installing into $(VENV): some minutes'
 	$(BIN)/pip install -q -e '.[$*]'
 	touch $@
 

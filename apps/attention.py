@@ -24,9 +24,9 @@ with app.setup(hide_code=True):
 
 @app.cell(hide_code=True)
 def header():
-    _tick = ui.ticker("2s", beats := {})
-    ui.header("attention", _tick)
-    return (beats,)
+    tick = ui.ticker("2s", beats := {})
+    ui.header("attention", tick)
+    return beats, tick
 
 
 @app.cell(hide_code=True)

@@ -14,24 +14,25 @@ with app.setup(hide_code=True):
 
     import marimo as mo
 
-    from milbench import figures, ui
+    from milbench import data_ui, figures, ui
     from milbench.files import read_json
     from milbench.jobs import resume, stop, submit
     from milbench.preparation import STEPS, Preparation, files_below, folder_named, found_at, name_for
     from milbench.prepare_config import PrepareConfig
-    from milbench.tasks import load_tasks
+    from milbench.tasks import load_tasks, write_tasks
     from milbench.workspace import scan
 
 
 @app.cell(hide_code=True)
 def header():
-    _tick = ui.ticker("2s", beats := {})
-    ui.header("data_prep", _tick)
-    return (beats,)
+    tick = ui.ticker("2s", beats := {})
+    own, use_own = mo.state("")
+    ui.header("data_prep", tick)
+    return beats, own, tick, use_own
 
 
 @app.cell(hide_code=True)
-def choose():
+def choose(own):
     _known = [store.name for store in scan(ui.root()).stores] + [ui.below(path) for path in files_below(ui.root())]
     _chosen = ui.param("source") or ui.param("store")
     _typed = "" if _chosen in _known else _chosen
@@ -39,9 +40,8 @@ def choose():
     _start = _chosen if _chosen in _known else next(iter(_options), None)
     found_box = mo.ui.dropdown(_options, value=_start, label="In the workspace", searchable=len(_options) > 8)
     path_box = mo.ui.text(value=_typed, label="or a path: table, .smi, .sdf, EUOS25 folder", full_width=True, debounce=True)
-    tasks_box = mo.ui.text(
-        value=ui.param("tasks"), placeholder="euos25", label="Endpoints (a .toml for your own)", debounce=True
-    )
+    _tasks = own() or ui.param("tasks")
+    tasks_box = mo.ui.text(value=_tasks, placeholder="euos25", label="Endpoints (a .toml for your own)", debounce=True)
     id_box = mo.ui.text(value=ui.param("id_col"), placeholder="ID", label="ID column", debounce=True)
     smiles_box = mo.ui.text(value=ui.param("smiles_col"), placeholder="smiles", label="SMILES column", debounce=True)
     mo.vstack([mo.hstack([found_box, path_box], widths=[1, 2]), mo.hstack([tasks_box, id_box, smiles_box], justify="start")])
@@ -64,8 +64,9 @@ def source(found_box, path_box):
 
 
 @app.cell(hide_code=True)
-def state(found_box, id_box, is_store, name_box, path_box, smiles_box, tasks_box):
-    _source, _name = path_box.value.strip() or found_box.value, "" if is_store else name_box.value
+def state(found_box, id_box, is_store, name_box, path, path_box, smiles_box, tasks_box):
+    _source = path_box.value.strip() or found_box.value
+    _name = "" if is_store or name_box.value == name_for(path) else name_box.value
     ui.remember(source=_source, name=_name, tasks=tasks_box.value, id_col=id_box.value, smiles_col=smiles_box.value)
     return
 
@@ -112,23 +113,23 @@ def look(is_store, path, plan):
 
     _tasks = ui.or_stop(lambda: load_tasks(plan.tasks or "euos25"))
     seen = ui.or_stop(lambda: look_at(path, _tasks, plan.id_col or "ID", plan.smiles_col or None))
-    return (seen,)
+    use_them = mo.ui.run_button(label="Use them", kind="success")
+    return seen, use_them
+
+
+@app.cell(hide_code=True)
+def own_endpoints(plan, seen, use_own, use_them):
+    _file, _said = ui.root() / f"{plan.folder.name}.toml", None
+    if use_them.value:
+        _said = ui.attempt(lambda: use_own(str(write_tasks(_file, seen.suggested))))
+    mo.stop(bool(seen.suggested), ui.stack(data_ui.ask_endpoints(seen, use_them), _said) if seen.suggested else None)
+    ready = True
+    return (ready,)
 
 
 @app.cell(hide_code=True)
 def overview(path, seen):
-    _splits = ", ".join(f"{n:,} {split}" for split, n in seen.molecules["split"].value_counts().items())
-    _table = seen.prevalences()
-    _rows = [
-        [html.escape(row.endpoint), f"{row.positives:,}", f"{row.negatives:,}", f"{row.missing:,}", f"{row.prevalence:.2%}"]
-        for row in _table.itertuples()
-    ]
-    _columns = ["Endpoint", "Positive", "Negative", "Missing", "Prevalence"]
-    _notes = "".join(f'<p class="mb-dim">{html.escape(note)}</p>' for note in seen.notes)
-    _words = f"<p><b>{len(seen):,} molecules</b> ({html.escape(_splits)}) in {html.escape(ui.below(path))}</p>{_notes}"
-    _numbers = mo.Html(_words + (ui.table(_columns, _rows, numbers=_columns[1:]) if _rows else ""))
-    ui.say(f"{len(seen)} molecules: {_splits}", *(f"{row[0]}: {row[1]} positive, {row[3]} missing, {row[4]}" for row in _rows))
-    mo.hstack([_numbers, figures.label_shares(_table, seen.tasks)], widths=[1, 1], gap=2) if _rows else _numbers
+    data_ui.overview(seen, path)
     return
 
 
@@ -153,8 +154,8 @@ def molecules(seen):
 
 
 @app.cell(hide_code=True)
-def doctor(doctor_button, is_store, path, plan, states):
-    mo.stop(not is_store and path.suffix not in {".csv", ".parquet"})
+def doctor(doctor_button, is_store, path, plan, ready, states):
+    mo.stop(ready and not is_store and path.suffix not in {".csv", ".parquet"})
     _said = ui.attempt(lambda: submit(plan.doctor_command(), plan.job("doctor"))) if doctor_button.value else None
     _state, _shown = states()["doctor"], None
     if _state is None:
@@ -174,8 +175,8 @@ def doctor(doctor_button, is_store, path, plan, states):
 
 
 @app.cell(hide_code=True)
-def fold_controls(is_store, name_box, seen):
-    mo.stop(is_store or not len(seen))
+def fold_controls(is_store, name_box, ready, seen):
+    mo.stop(not ready or is_store or not len(seen))
     by_box = ui.picker("by", ["stratified", "scaffold", "cluster", "plate"], "Folds by")
     folds_box = mo.ui.slider(2, 10, value=int(ui.param("folds", "5")), label="Number of folds", show_value=True)
     folds_button = mo.ui.run_button(label="Make folds")
@@ -192,19 +193,14 @@ def folds(by_box, folds_box, folds_button, plan, states):
     _said = ui.attempt(lambda: submit(_command, plan.job("folds"))) if folds_button.value else None
     _state, _report = states()["folds"], None
     if _state is not None and _state.state == "done" and plan.fold_report.is_file():
-        _folds = read_json(plan.fold_report)["folds"]
-        _rows = [
-            ["–" if v is None else f"{v:.2f}" if isinstance(v, float) else f"{v:,}" for v in fold.values()] for fold in _folds
-        ]
-        _columns = [name.replace("positives_", "positive ").replace("_", " ") for name in _folds[0]]
-        _report = ui.table(_columns, _rows, numbers=_columns)
+        _report = data_ui.fold_table(plan.fold_report)
     ui.stack(_said, _state and ui.progress(_state), _report)
     return
 
 
 @app.cell(hide_code=True)
-def prepare_controls(is_store, seen):
-    mo.stop(is_store or not len(seen))
+def prepare_controls(is_store, ready, seen):
+    mo.stop(not ready or is_store or not len(seen))
     from milbench.chem.descriptors import SETS_2D, SETS_3D
 
     _default = {field.name: field.default for field in fields(PrepareConfig)}

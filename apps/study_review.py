@@ -29,9 +29,9 @@ with app.setup(hide_code=True):
 
 @app.cell(hide_code=True)
 def header():
-    _tick = ui.ticker("5s", beats := {})
-    ui.header("study_review", _tick)
-    return (beats,)
+    tick = ui.ticker("5s", beats := {})
+    ui.header("study_review", tick)
+    return beats, tick
 
 
 @app.cell(hide_code=True)

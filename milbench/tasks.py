@@ -1,13 +1,15 @@
 """What is predicted, as data: endpoints, auxiliary targets, and the EUOS25 preset (seed section 2.4)."""
 
 import dataclasses
+import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from milbench.errors import ConfigError, DataError
-from milbench.files import read_json
+from milbench.files import read_json, write_text
 
 MAX_TASKS = 62
 """A label pattern is one int64 bit mask."""
@@ -131,6 +133,18 @@ def load_tasks(name: str) -> TaskSet:
         raise DataError(path, "no such file") from error
     except tomllib.TOMLDecodeError as error:
         raise DataError(path, f"not valid TOML ({error})") from error
+
+
+def write_tasks(path: Path, columns: Sequence[str]) -> Path:
+    """Declare these label columns as endpoints in a .toml file for `--tasks`; a file with other content is left as it is."""
+    quoted = [json.dumps(column, ensure_ascii=False) for column in columns]
+    name = f"name = {json.dumps(path.stem, ensure_ascii=False)}\n"
+    text = name + "".join(f"\n[[endpoints]]\nname = {column} # its label column: 0, 1 or empty\n" for column in quoted)
+    if not path.exists():
+        write_text(path, text)
+    elif path.read_text(encoding="utf-8") != text:
+        raise ConfigError(path, "is there already and says otherwise", do="type it as the endpoints' file, or move it away")
+    return path
 
 
 EUOS25 = TaskSet(

@@ -215,7 +215,10 @@ def chosen_folder(name: str) -> Path | None:
 
 
 def ticker(every: str = "2s", beats: Mapping[str, Callable[[Any], None]] | None = None) -> mo.ui.refresh:
-    """Asks for news every so often, as long as the tab is open, and tells `beats`; a choice of rates, and off."""
+    """Asks for news every so often, as long as the tab is open, and tells `beats`; a choice of rates, and off.
+
+    Keep it under a name without underscore: marimo forgets an element that only its own cell knows.
+    """
 
     def tell(now: object) -> None:
         for see in (beats or {}).values():

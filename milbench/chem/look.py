@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from milbench.chem.inputs import ID, STRUCTURE, read_rows
 from milbench.chem.sdf import read_records
-from milbench.data.labelled import label_column
+from milbench.data.labelled import SMILES_COLUMNS, endpoint_columns, label_column
 from milbench.data.manifest import read_manifest, read_parquet
 from milbench.data.recent import recent
-from milbench.data.tables import Table
+from milbench.data.tables import Table, read_table
 from milbench.errors import DataError
 from milbench.files import read_array
 from milbench.prepare_config import PrepareConfig
@@ -29,7 +29,7 @@ class Look:
     """What stands in a source. molecules [M rows]: ID, smiles, split, the endpoints that there are (`names`).
 
     y [M, T] 0/1/NaN of those T endpoints of the task set `tasks`; sizes [M] conformers of each molecule, None where none are
-    made yet.
+    made yet. `suggested`: where none of its endpoints is there, the columns that look like some.
     """
 
     molecules: pd.DataFrame
@@ -38,6 +38,7 @@ class Look:
     y: np.ndarray
     sizes: np.ndarray | None
     notes: tuple[str, ...]
+    suggested: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.molecules)
@@ -82,7 +83,8 @@ def _file(config: PrepareConfig, table: Table, tasks: TaskSet, empty: int) -> Lo
     labels = [label_column(table, endpoint.label) for endpoint in present]
     absent = [endpoint.label for endpoint in tasks.endpoints if endpoint.label not in table.names]
     notes = [f"{empty} empty rows are left out"] * bool(empty)
-    notes += [f"no column for {', '.join(absent)}: these labels are all missing"] * bool(absent)
+    suggested = _suggested(config, tasks)
+    notes += [f"no column for {', '.join(absent)}: these labels are all missing"] * bool(absent and not suggested)
     structures = table.data[STRUCTURE].to_pylist()
     sizes = None
     if config.sdf:
@@ -94,7 +96,14 @@ def _file(config: PrepareConfig, table: Table, tasks: TaskSet, empty: int) -> Lo
     columns: dict[str, Any] = {"ID": table.data[ID].to_pylist(), "smiles": structures, "split": split}
     names = tuple(endpoint.name for endpoint in present)
     y = np.stack(labels, axis=1) if labels else np.empty((len(table), 0))
-    return Look(_with_labels(columns, names, y), tasks.names, names, y, sizes, tuple(notes))
+    return Look(_with_labels(columns, names, y), tasks.names, names, y, sizes, tuple(notes), suggested)
+
+
+def _suggested(config: PrepareConfig, tasks: TaskSet) -> tuple[str, ...]:
+    if config.source.suffix not in {".csv", ".parquet"}:
+        return ()
+    table = read_table(config.source, (config.id_col, config.smiles_col or "", *SMILES_COLUMNS))
+    return endpoint_columns(table, tasks, config.columns)
 
 
 def _store(folder: Path) -> Look:

@@ -11,7 +11,7 @@ import torch
 
 from milbench.columns import Columns
 from milbench.data.bags import BagData
-from milbench.data.labelled import SMILES_COLUMNS
+from milbench.data.labelled import SMILES_COLUMNS, require_endpoints
 from milbench.data.tables import Report, Table, from_frame, read_table, usable_rows
 from milbench.data.targets import RawTargets, read_targets
 from milbench.errors import DataError
@@ -60,6 +60,7 @@ def load_tables(
     for table in (table2d, *tables3d):
         if len(tables3d) and table.source == label_table.source:
             raise DataError(table.source, "is the labels table itself", do="give the features a table of their own")
+    require_endpoints(label_table, tasks, columns)
     raw = read_targets(label_table, tasks, options.labels_missing, report)
     not_features = columns.reserved | set(tasks.target_columns)
     ids = _unique(label_table, columns.id)

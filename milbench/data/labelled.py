@@ -10,7 +10,7 @@ import pandas as pd
 from milbench.columns import Columns
 from milbench.data.tables import Table, read_table
 from milbench.errors import DataError
-from milbench.tasks import TaskSet
+from milbench.tasks import MAX_TASKS, TaskSet
 
 SMILES_COLUMNS = ("curated_SMILES", "smiles", "SMILES")
 
@@ -62,6 +62,31 @@ def label_column(table: Table, column: str) -> np.ndarray:
     return values
 
 
+def endpoint_columns(table: Table, tasks: TaskSet, columns: Columns | None = None) -> tuple[str, ...]:
+    """Columns that look like endpoints (0, 1 or empty, and both of 0 and 1) where none of the task set's own is there.
+
+    () where one is there, or where there are more than a task set may have: those are features.
+    """
+    if any(endpoint.label in table.names for endpoint in tasks.endpoints):
+        return ()
+    never = {*(columns or Columns()).reserved, *tasks.target_columns, *SMILES_COLUMNS, "plate", "well"}
+    found = tuple(name for name in table.names if name not in never and _is_binary(table.data[name].to_pandas()))
+    return found if len(found) <= MAX_TASKS else ()
+
+
+def _is_binary(values: pd.Series) -> bool:
+    known = values.dropna()
+    return pd.api.types.is_numeric_dtype(known) and set(known.unique()) == {0, 1}
+
+
+def require_endpoints(table: Table, tasks: TaskSet, columns: Columns | None = None) -> None:
+    """A DataError where none of the task set's columns is there but others look like endpoints: it names them."""
+    found = endpoint_columns(table, tasks, columns)
+    if found:
+        do = f"columns that look like endpoints: {', '.join(found)}; declare yours in a file and give --tasks FILE.toml"
+        raise DataError(table.source, f"column {tasks.endpoints[0].label!r} is missing", do=do)
+
+
 def read_labelled(path: str | Path, tasks: TaskSet, columns: Columns | None = None) -> Labelled:
     """Read a labels table (.csv, .parquet), or a bag store, whose own tasks then count; a split column is not needed."""
     columns = columns or Columns()
@@ -72,6 +97,7 @@ def read_labelled(path: str | Path, tasks: TaskSet, columns: Columns | None = No
         table, labels = read_table(Path(path) / "molecules.parquet"), tasks.names
     else:
         table = read_table(path, (columns.id, columns.split, *SMILES_COLUMNS, "plate", "well"))
+        require_endpoints(table, tasks, columns)
         labels = tuple(endpoint.label for endpoint in tasks.endpoints)
     return labelled(table, labels, tasks.names, columns)
 

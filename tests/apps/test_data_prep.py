@@ -1,5 +1,6 @@
 """The data app in a browser: look, examine, fold, prepare, stop, resume."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from playwright.sync_api import expect
 from milbench.jobs import state_of
 from milbench.workspace import scan
 from published import published_files
-from workbench import STORE, Workbench, cell, loaded, open_app, wait_for
+from workbench import STORE, Workbench, cell, loaded, open_app, quiet, wait_for
 
 pytestmark = pytest.mark.app
 
@@ -52,6 +53,27 @@ def test_a_file_is_examined_folded_prepared_stopped_and_resumed(page: Any, workb
     made = next(store for store in scan(workspace).stores if store.name == "mine/store")
     assert made.molecules == 60
     assert set(pd.read_parquet(made.folder / "molecules.parquet")["cv_fold"]) == {-1, 0, 1}
+
+
+def test_own_endpoints_are_asked_for_declared_and_then_used(page: Any, workbench: Workbench, workspace: Path) -> None:
+    rows = [f"m{i},{'C' * (i + 1)}O,{i % 2}" for i in range(12)]
+    (workspace / "mine.csv").write_text("\n".join(["ID,smiles,fluorescent", *rows]))
+    open_app(page, workbench, "data_prep", source="report.pdf")
+    expect(page.locator("#App")).to_contain_text("report.pdf")
+    path = page.get_by_label("or a path")
+    path.fill("mine.csv")
+    path.press("Enter")
+    expect(cell(page, "own_endpoints")).to_contain_text("Columns that look like endpoints: fluorescent. Use them?")
+    expect(page.get_by_role("button", name="Examine")).to_have_count(0)
+    expect(page.get_by_role("button", name="Prepare")).to_have_count(0)
+    page.get_by_role("button", name="Use them").click()
+    expect(cell(page, "overview")).to_contain_text("50.00%")
+    expect(page.get_by_label("Name of the new data set")).to_have_value("mine")
+    expect(page.get_by_label("Endpoints")).to_have_value(re.compile(r"mine\.toml$"))
+    quiet(page)
+    page.get_by_role("button", name="Make folds").click()
+    expect(cell(page, "folds")).to_contain_text("largest group", timeout=40_000)
+    expect(cell(page, "folds")).to_contain_text("sampled: molecules")
 
 
 def test_the_euos25_files_as_published_are_imported_and_looked_at(page: Any, workbench: Workbench, workspace: Path) -> None:
