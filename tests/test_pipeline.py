@@ -82,6 +82,7 @@ def test_any_endpoints_go_the_whole_way_with_and_without_auxiliaries(
 def test_a_run_leaves_every_artifact_under_the_seeds_name(whole: Path) -> None:
     assert {path.name for path in whole.iterdir() if not path.name.startswith("study.db-")} == {
         "final_best_train_vs_leaderboard",
+        "leaderboard_openings.jsonl",
         "log.txt",
         "metrics.jsonl",
         "multimodal_mil_aux_gpu_best_fold_metrics.json",
