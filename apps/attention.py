@@ -201,6 +201,7 @@ def data_set(attention, rates, rows, task):
     if rates is not None:
         _plots.append(figures.hit_rate_bars(rates, attention.names))
         _said += "; right: how often the most attended conformer made the molecule positive (simulated, so known)"
+        _said = ". ".join(filter(None, [_said, looks.even_note(attention)]))
     mo.vstack([mo.Html(ui.section("The whole data set")), ui.dim(f"{_said}."), mo.hstack(_plots, widths="equal")])
     return
 

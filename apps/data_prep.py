@@ -51,9 +51,7 @@ def choose(own):
 @app.cell(hide_code=True)
 def source(found_box, path_box):
     _text = path_box.value.strip() or found_box.value
-    mo.stop(
-        not _text, ui.empty("No data yet.", "Type the path of your molecules above, or make the demo.", "home", "Make the demo")
-    )
+    mo.stop(not _text, ui.empty("No data yet.", "Type a path of molecules above, or make the demo.", "home", "Make the demo"))
     path = found_at(ui.root(), _text)
     _gone = "" if path.exists() else f"{_text} is not here"
     ui.say(*filter(None, [_gone]))

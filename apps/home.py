@@ -14,9 +14,10 @@ with app.setup(hide_code=True):
     import marimo as mo
 
     from milbench import ui
+    from milbench.cost import counted
     from milbench.jobs import stop, submit
     from milbench.report import number
-    from milbench.workspace import clock, dashboard_url, scan, study_url
+    from milbench.workspace import clock, dashboard_url, scan, study_progress, study_url
 
 
 @app.cell(hide_code=True)
@@ -76,6 +77,10 @@ def what_next(found, start_demo, stop_demo):
     elif not _here.studies:
         _store = _here.stores[0].name
         _next = ui.empty("Your data are ready.", "Next, search for a good model.", "hpo_launch", "Launch a study", store=_store)
+    elif not _here.finals and _here.studies[0].state in {"queued", "running"}:
+        _study = _here.studies[0]
+        _far = f"{study_progress(_study)}. It goes on if you close this page."
+        _next = ui.empty("A study is running.", _far, "hpo_launch", "Watch it", study=_study.name)
     elif not _here.finals:
         _study = _here.studies[0].name
         _next = ui.empty("A study is there.", "See its trials, then train the final model.", "study_review", study=_study)
@@ -99,7 +104,9 @@ def jobs(found):
     _shown = _active + [job for job in _here.jobs if not ui.is_active(job)][:3]
     _rows = [[html.escape(job.kind), html.escape(ui.below(job.folder)), ui.progress(job), clock(job.updated)] for job in _shown]
     mo.stop(not _rows)
-    mo.Html(ui.section("Jobs") + ui.table(["What", "Folder", "State", "Updated"], _rows))
+    _older = len(_here.jobs) - len(_shown)
+    _more = f'<p class="mb-dim">{counted(_older, "older job")}</p>' if _older else ""
+    mo.Html(ui.section("Jobs") + ui.table(["What", "Folder", "State", "Updated"], _rows) + _more)
     return
 
 
@@ -176,7 +183,10 @@ def said(found):
     ui.say(
         f"{len(_here.stores)} data sets, {len(_here.studies)} studies, {len(_here.finals)} final models",
         *(f"data set {store.name}: {store.molecules} molecules, {store.conformers} conformers" for store in _here.stores),
-        *(f"study {study.name}: {study.finished} trials, best score {number(study.best_value)}" for study in _here.studies),
+        *(
+            f"study {study.name}: {counted(study.finished, 'trial')}, best score {number(study.best_value)}"
+            for study in _here.studies
+        ),
         *(f"final model {final.name}: macro AP {number(final.monitored['macro_ap'])}" for final in _here.finals),
     )
     return

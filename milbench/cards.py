@@ -60,7 +60,7 @@ def best_note(complete: Sequence["FrozenTrial"], tasks: Sequence[str]) -> str:
         [
             _BEGIN,
             f"## Best trial: {best.number}, score {_text(best.value)}",
-            f"Of {len(complete)} complete trials. Macro AP {_text(attrs.get('macro_ap'))}.",
+            f"Of {len(complete)} complete trial{'s' if len(complete) > 1 else ''}. Macro AP {_text(attrs.get('macro_ap'))}.",
             "",
             *_markdown(head, rows),
             "",

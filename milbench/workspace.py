@@ -246,6 +246,12 @@ def study_info(root: Path, folder: Path) -> StudyInfo:
     )
 
 
+def study_progress(study: StudyInfo) -> str:
+    """How far a study is, in words."""
+    total = f" of {study.budget}" if study.budget else ""
+    return f"{study.finished}{total} trial{'s' if (study.budget or study.finished) != 1 else ''} done"
+
+
 def run_arguments(folder: Path) -> dict[str, Any]:
     """What the run in `folder` was asked to do, {} before it has read its data."""
     path = folder / "run_meta.json"

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -32,6 +33,7 @@ from milbench.workspace import (
     study_files,
     study_folders,
     study_number,
+    study_progress,
 )
 from studies import make_study
 
@@ -207,6 +209,13 @@ def test_a_promoted_model_is_a_final_model_and_no_study(root: Path) -> None:
     found = scan(root)
     assert [study.name for study in found.studies] == ["mine/study"]
     assert {model.name for model in found.finals} == {"mine/study", "finals/study-trial1"}
+
+
+def test_how_far_a_study_is_in_words(root: Path) -> None:
+    study = scan(root).studies[0]
+    assert study_progress(study) == "4 of 9 trials done"
+    assert study_progress(replace(study, states={"RUNNING": 1}, budget=3)) == "0 of 3 trials done"
+    assert study_progress(replace(study, states={"COMPLETE": 1}, budget=None)) == "1 trial done"
 
 
 def test_the_store_of_a_run_is_the_first_to_be_offered(root: Path) -> None:

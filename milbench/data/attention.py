@@ -180,6 +180,14 @@ def look_at(attention: Attention, view: StoreView, molecule: str) -> Looked:
     return Looked(molecule, place, view.smiles(place), [str(c) for c in conf_ids], weight, known, positions)
 
 
+def even_note(attention: Attention, level: float = 0.99) -> str:
+    """Says of which endpoints attention is so even that its top conformer means nothing; '' where of none."""
+    spread = {name: e[np.isfinite(e)] for name, e in zip(attention.names, attention.entropy.T, strict=True)}
+    even = [name for name, e in spread.items() if e.size and e.mean() > level]
+    where = "here" if len(even) == len(attention.names) else f"for {', '.join(even)}"
+    return f"attention is nearly uniform {where}; the top conformer is a tie-break" if even else ""
+
+
 def key_hits(conformers: pd.DataFrame, attention: np.ndarray, bag: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
     """Does attention find the planted key? One row a positive (molecule, endpoint): endpoint, hit, chance = 1 / conformers.
 

@@ -80,6 +80,15 @@ def result_files(study: str | Path) -> dict[str, Path]:
     return {part: Path(study) / path for part, path in FILES.items() if (Path(study) / path).is_file()}
 
 
+def fold_note(a: Path, b: Path) -> str:
+    """What to remember where two out-of-fold tables are of different numbers of folds; '' where alike or unknown."""
+    tables = [read_table(path, ("ID",)) for path in (a, b)]
+    if any("fold" not in table.names for table in tables):
+        return ""
+    one, other = (len(np.unique(table.numbers("fold"))) for table in tables)
+    return "" if one == other else f"Different folds ({one} and {other}): part of the difference may be training size."
+
+
 def shared(a: Result, b: Result) -> tuple[Result, Result, tuple[str, ...]]:
     """Both results on the molecules, endpoints and labels that they share, in one order, and what was left out, in words."""
     names = [name for name in a.names if name in b.names]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from milbench.cost import counted
 from milbench.report import number
 from milbench.review.compare import Comparison
 from milbench.review.study import StudyView
@@ -23,11 +24,12 @@ def value_text(value: Any) -> str:
 def counts_line(view: StudyView) -> str:
     """How many trials, how they ended, and the best one."""
     states = ", ".join(f"{n} {state}" for state, n in sorted(view.counts().items()))
+    trials = counted(len(view.trials), "trial")
     if view.best is None:
-        return f"{len(view.trials)} trials ({states}), none complete yet"
+        return f"{trials} ({states}), none complete yet"
     best = rows(view.by_trial, trial=view.best).iloc[0]
     score = plus_minus(view.complete["value"].iloc[0], best["score_sd"])
-    return f"{len(view.trials)} trials ({states}); best: trial {view.best}, score {score} over {int(best['n'])} folds"
+    return f"{trials} ({states}); best: trial {view.best}, score {score} over {int(best['n'])} folds"
 
 
 def spread_rows(view: StudyView, trial: int, metric: str) -> list[list[str]]:

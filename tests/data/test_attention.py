@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from builders import make_bags
-from milbench.data.attention import Attention, attention_files, hit_rates, hits_of, molecule_table, read_attention
+from milbench.data.attention import Attention, attention_files, even_note, hit_rates, hits_of, molecule_table, read_attention
 from milbench.data.store import conformer_table, save_store
 from milbench.data.store_view import StoreView
 from milbench.errors import DataError
@@ -126,3 +126,14 @@ def test_a_study_that_was_moved_still_finds_its_attention(tmp_path: Path):
     (final / "leaderboard_attn.parquet").touch()
     write_json(final / "leaderboard_eval.json", {"attention": str(tmp_path / "gone" / "leaderboard_attn.parquet")})
     assert attention_files(tmp_path / "study") == {"leaderboard": final / "leaderboard_attn.parquet"}
+
+
+def test_even_attention_is_told_to_point_at_no_conformer(store: Path, tmp_path: Path):
+    view = StoreView.open(store)
+    attention = even(view)
+    assert "nearly uniform here" in even_note(written(tmp_path, table_for(view, attention, list(range(10)))))
+    first = np.isin(np.arange(len(attention)), view.offsets[:-1])
+    attention[:, 1:] = first[:, None]
+    assert f"nearly uniform for {NAMES[0]};" in even_note(written(tmp_path, table_for(view, attention, list(range(10)))))
+    attention[:, 0] = first
+    assert even_note(written(tmp_path, table_for(view, attention, list(range(10))))) == ""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milbench.data.comparison import MACRO, compare
-from milbench.data.results import LEADERBOARD, OUT_OF_FOLD, kept, read_result, result_files, shared
+from milbench.data.results import LEADERBOARD, OUT_OF_FOLD, fold_note, kept, read_result, result_files, shared
 from milbench.data.scoreboard import board, compared
 from milbench.data.scoring import score
 from milbench.errors import DataError
@@ -143,3 +143,13 @@ def test_a_scoreboard_reads_back_what_it_scored_before(tmp_path: Path):
     np.testing.assert_allclose(first["ap"][:2], score(results[0].y, results[0].p, ("one", "two"), results[0].weights).ap)
     once, again = (compared(*results, tmp_path) for _ in range(2))
     assert once.lines() == again.lines() == compare(*results).lines()
+
+
+def test_runs_of_different_numbers_of_folds_are_told_so(tmp_path: Path) -> None:
+    table = table_of(make_result())
+    for name, folds in (("two", 2), ("three", 3), ("none", 0)):
+        (table.assign(fold=np.arange(len(table)) % folds) if folds else table).to_parquet(tmp_path / f"{name}.parquet")
+    assert "(2 and 3): part of the difference may be training size" in fold_note(
+        tmp_path / "two.parquet", tmp_path / "three.parquet"
+    )
+    assert {fold_note(tmp_path / "two.parquet", tmp_path / f"{name}.parquet") for name in ("two", "none")} == {""}
