@@ -13,6 +13,7 @@ with app.setup(hide_code=True):
 
     import marimo as mo
 
+    from milbench import launch as plans
     from milbench import ui
     from milbench.cost import cost_folder, start_timing
     from milbench.data.manifest import load_labels, store_tasks
@@ -85,10 +86,10 @@ def plan(budget, info, more, name, search, tasks):
     try:
         _settings = settings_of(tasks, search.value, more.value)
         changed = dict(text.partition("=")[::2] for texts in _settings.values() for text in texts)
-        study_plan = LaunchPlan(info.folder, ui.root() / name.value, **budget.value, **_settings)
+        study_plan = LaunchPlan(info.folder, plans.study_folder(ui.root(), name.value), **budget.value, **_settings)
         study_plan.checked()
     except MilbenchError as error:
-        wrong = error
+        wrong = plans.in_app(error)
     return changed, study_plan, wrong
 
 

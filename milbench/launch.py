@@ -14,7 +14,7 @@ from milbench.configs import HPOConfig, check_search_space, checked_pins, checke
 from milbench.data.composition import BatchComposition
 from milbench.data.folds import study_folds
 from milbench.data.manifest import StoreLabels, store_tasks
-from milbench.errors import ConfigError, StudyError
+from milbench.errors import ConfigError, MilbenchError, StudyError
 from milbench.flags import assigned, flags_of
 from milbench.params import Param
 from milbench.run_config import CVRunConfig, PipelineConfig, at_least
@@ -73,11 +73,26 @@ class LaunchPlan:
         return PipelineConfig(study_dir=self.study_dir, store=self.store, **settings).cv_run(pins, ranges)
 
 
-def new_study_folder(root: Path, name: str) -> Path:
-    """Where a study of this name goes below the workspace; a name that is none, or taken, is an error."""
+def in_app(error: MilbenchError) -> MilbenchError:
+    """An error of a plan as an app says it: of parameters, without the flags of the command line."""
+    text = str(error).replace("; see `milbench params`", "")
+    for flag in ("--fix ", "--range "):
+        if text.startswith(flag):
+            where, _, what = text.removeprefix(flag).partition(": ")
+            return ConfigError(where, what)
+    return error
+
+
+def study_folder(root: Path, name: str) -> Path:
+    """Where a study of this name lies below the workspace; a name that is none is a ConfigError."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", name) or ".." in name:
         raise ConfigError("Name", got=name, want="letters, digits, - and _, with / for folders")
-    folder = root / name
+    return root / name
+
+
+def new_study_folder(root: Path, name: str) -> Path:
+    """Where a new study of this name goes; a name that is none, or taken, is an error."""
+    folder = study_folder(root, name)
     if folder.exists() and any(folder.iterdir()):
         raise StudyError(name, "is there already", do="choose another name, or resume it below")
     return folder

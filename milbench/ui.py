@@ -276,8 +276,8 @@ def progress(state: JobState) -> str:
     """A job at a glance, HTML: how it is, what it is at, how far."""
     words = "" if state.stage == state.state else state.stage
     if state.state in {"failed", "lost"}:
-        return f"{tag(state.state)} {html.escape(words)}"
-    return f"{tag(state.state)} {bar(state.done, state.total, words)}"
+        return f"<span>{tag(state.state)} {html.escape(words)}</span>"
+    return f"<span>{tag(state.state)} {bar(state.done, state.total, words)}</span>"
 
 
 def is_active(state: JobState | None) -> bool:

@@ -16,6 +16,7 @@ from milbench.launch import (
     beyond,
     chosen_in,
     free_name,
+    in_app,
     new_study_folder,
     preview_batches,
     searched,
@@ -47,6 +48,14 @@ def test_the_command_line_means_the_plan(store: Path) -> None:
     for name in vars(made).keys() - {"workers"}:
         assert getattr(parsed, name) == getattr(made, name)
     assert shlex.split(made.text) == ["milbench", *made.command]
+
+
+def test_an_app_says_what_is_wrong_without_the_command_lines_flags(store: Path) -> None:
+    for text, said in (("colour=1", "colour: unknown parameter"), ("batchsize=1", "did you mean 'batch_size'")):
+        with pytest.raises(ConfigError) as raised:
+            plan(store, fix=(text,)).checked()
+        assert said in str(in_app(raised.value))
+        assert "--fix" not in str(in_app(raised.value))
 
 
 def test_defaults_are_those_of_the_command() -> None:
