@@ -18,7 +18,7 @@ from milbench.models.builder import MILModelBuilder
 from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.stopping import Interrupted
 from milbench.tasks import TaskSet
-from milbench.training.memory import free_memory, is_out_of_memory, keep_freed_memory, reset_peak_memory
+from milbench.training.memory import give_back_memory, is_out_of_memory, keep_freed_memory, reset_peak_memory
 from milbench.training.module import MILModule
 from milbench.training.resident import fold_loaders
 from milbench.training.resume import EVERY_S, TrainingCheckpoint, identity
@@ -181,7 +181,7 @@ class MILFoldTrainer:
         best.tell(*best.history)
         if not saver.done:
             self._fit(module, saver, [best, stopping, saver])
-        free_memory()
+        give_back_memory()
         model.load_state_dict(best.state)
         metrics = best.history[best.epoch].metrics
         warn_undefined(metrics, f"fold {fold.number}")

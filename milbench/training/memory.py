@@ -25,7 +25,7 @@ def peak_memory_mb() -> float:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next step, until `free_memory`: for the whole process, from the first call on.
+    """Let glibc keep what is freed for the next step, until `give_back_memory`: for the whole process, from the first call on.
 
     By default it gives the top of its heap back to the system after each backward pass and is handed the pages anew, zeroed, in
     the next forward pass: a tenth of a step on a CPU. Blocks over 32 MiB are mapped and unmapped as before.
@@ -46,11 +46,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def free_memory() -> None:
-    """Give back what a failed step, or a training, has left."""
-    gc.collect()
+def give_back_memory() -> None:
+    """Give back to the system what a training has left and nobody uses; cycles stay for Python's own collector, at its time."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)
+
+
+def free_memory() -> None:
+    """Give back what a failed step has left, on the device too."""
+    gc.collect()
+    give_back_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

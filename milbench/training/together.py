@@ -18,7 +18,7 @@ from milbench.models.stacked import why_not_stacked
 from milbench.training.fold import BestEpoch, Epoch, FoldResult, MILFoldTrainer, fit
 from milbench.training.folds_loader import folds_loaders
 from milbench.training.folds_module import FoldsModule
-from milbench.training.memory import free_memory, keep_freed_memory, reset_peak_memory
+from milbench.training.memory import give_back_memory, keep_freed_memory, reset_peak_memory
 from milbench.training.resume import TrainingCheckpoint
 from milbench.training.trainer import LightningTrainerFactory
 
@@ -125,7 +125,7 @@ class FoldsTrainer:
             loaders = folds_loaders(folds, config, trainer.strategy.root_device)
             loaders[0].live = loaders[1].live = module.live
             fit(trainer, module, loaders, saver)
-        free_memory()
+        give_back_memory()
         return [self._result(k, module, state.best[k], saver) for k in range(len(folds))]
 
     def _result(self, k: int, module: FoldsModule, best: BestEpoch, saver: TrainingCheckpoint) -> FoldResult:
