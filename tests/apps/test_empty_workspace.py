@@ -24,7 +24,8 @@ def test_no_app_fails_in_an_empty_workspace_when_it_asks_for_news(
     for name, shown in pages.items():
         complaints.listen(shown)
         open_app(shown, workbench, name)
-    open_app(page, workbench, "data_prep", source="nothing.csv", name="../evil")
+    (tmp_path / "mine.csv").write_text("ID,smiles\na,CC\n")  # outside of the workspace, which stays empty
+    open_app(page, workbench, "data_prep", source=tmp_path / "mine.csv", name="../evil")
     page.wait_for_timeout(NEWS_MS)
     for name, text in SAID.items():
         expect(pages[name].locator("#App")).to_contain_text(text)
