@@ -89,7 +89,7 @@ def test_the_euos25_files_as_published_are_imported_and_looked_at(page: Any, wor
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("nothing.csv", "no such file"),
+        ("nothing.csv", "nothing.csv is not here"),
         ("wrong.csv", "row 2, column Transmittance_340: got 7.0, want 0, 1 or empty"),
         ("no_id.csv", "column 'ID' is missing"),
         ("demo", "the EUOS25 files as published"),
