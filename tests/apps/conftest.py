@@ -42,12 +42,13 @@ def shared_workbench(demo_workspace: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def workbench(workspace: Path, tmp_path: Path, browser: Any) -> Iterator[Workbench]:
+def workbench(workspace: Path, tmp_path: Path, browser: Any, complaints: Complaints) -> Iterator[Workbench]:
     """A server of its own on a workspace that may change; its pages are closed before it stops."""
     workbench = start_workbench(workspace, tmp_path / "serve.txt")
     yield workbench
     for page in browser.pages:
         if page.url.startswith(workbench.origin):
+            hear_toasts(page, complaints)
             page.close()
     workbench.stop()
 
@@ -71,7 +72,13 @@ def page(browser: Any, complaints: Complaints) -> Iterator[Any]:
     page = browser.new_page()
     complaints.listen(page)
     yield page
+    if not page.is_closed():  # as `workbench` does when it goes first
+        hear_toasts(page, complaints)
+        page.close()
+    assert complaints.lines == []
+
+
+def hear_toasts(page: Any, complaints: Complaints) -> None:
+    """Complain of what marimo says of a cell that raised."""
     for toast in page.get_by_text(TOAST).all_inner_texts():
         complaints.add(toast)
-    page.close()
-    assert complaints.lines == []
