@@ -78,25 +78,27 @@ def preparation(id_box, name_box, path, smiles_box, tasks_box):
 
 @app.cell(hide_code=True)
 def jobs(beats, plan):
-    states, see_states = mo.state({step: ui.job_state(plan.job(step)) for step in STEPS})
+    imported, see_imported = mo.state({"import": ui.job_state(plan.job("import"))})  # a folder has no other cells to wake
+    states, see_states = mo.state({step: ui.job_state(plan.job(step)) for step in STEPS if step != "import"})
     beat = ui.beat(beats)
     import_button = mo.ui.run_button(label="Import these files", kind="success")
     doctor_button = mo.ui.run_button(label="Examine")
-    return beat, doctor_button, import_button, see_states, states
+    return beat, doctor_button, import_button, imported, see_imported, see_states, states
 
 
 @app.cell(hide_code=True)
-def watch(beat, plan, see_states, states):
+def watch(beat, imported, plan, see_imported, see_states, states):
     beat()
-    ui.update(states, see_states, {step: ui.job_state(plan.job(step)) for step in STEPS})
+    ui.update(imported, see_imported, {"import": ui.job_state(plan.job("import"))})
+    ui.update(states, see_states, {step: ui.job_state(plan.job(step)) for step in STEPS if step != "import"})
     return
 
 
 @app.cell(hide_code=True)
-def euos25(import_button, is_store, path, plan, states):
+def euos25(import_button, imported, is_store, path, plan):
     mo.stop(not path.is_dir() or is_store)
     _said = ui.attempt(lambda: submit(plan.import_command(), plan.job("import"))) if import_button.value else None
-    _state, _go = states()["import"], None
+    _state, _go = imported()["import"], None
     if _state is not None and _state.state == "done":
         _go = ui.go("Look at the imported table", "data_prep", source=ui.below(plan.imported), name=plan.folder.name)
     _about = mo.md("A folder: if it holds the EUOS25 files as published, they become one table, with every quirk named.")
