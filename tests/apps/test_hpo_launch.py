@@ -31,7 +31,7 @@ def test_a_turned_knob_changes_command_batches_and_address(page: Any, shared_wor
 
 def test_an_impossible_value_is_one_line_and_nothing_can_be_launched(page: Any, shared_workbench: Workbench) -> None:
     open_app(page, shared_workbench, "hpo_launch", store=STORE, search="lr=7")
-    expect(cell(page, "preview")).to_contain_text("--fix lr: lr is out of range, got 7.0")
+    expect(cell(page, "preview")).to_contain_text("lr: lr is out of range, got 7.0")
     expect(page.get_by_role("button", name="Launch the study")).to_be_disabled()
 
 
