@@ -1,5 +1,7 @@
-"""Progress bars on a terminal; nothing where there is none (the log's lines say it there). A run's folder hears it too."""
+"""Progress: a bar on a terminal, now and then a line of the log where there is none. A run's folder hears it too."""
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +18,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+log = logging.getLogger(__name__)
+
+LINE_S = 30.0
+"""Seconds between two lines, where no bar can be drawn; in long work they become a twentieth of the time gone."""
 Advance = Callable[[int, str], None]
 """Called with how much is done in all, and a word on what is being done."""
 listeners: list[Callable[[str, int, int], None]] = []
@@ -29,18 +35,42 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
+class _Lines:
+    """Says how far work is, at most every `LINE_S`; `before` of its `total` pieces were done when it began."""
+
+    def __init__(self, total: int, before: int) -> None:
+        self.total, self.before, self.began, self.told = total, before, time.monotonic(), 0.0
+
+    def __call__(self, words: str, done: int) -> None:
+        gone = time.monotonic() - self.began
+        if gone - self.told < max(LINE_S, gone / 20):
+            return
+        self.told = gone
+        left = gone * (self.total - done) / (done - self.before) if done > self.before else 0.0
+        about = f", about {clocked(left)} to go" if left else ""
+        log.info("%s: %s of %s, %s gone%s", words, f"{done:,}", f"{self.total:,}", clocked(gone), about)
+
+
+def clocked(seconds: float) -> str:
+    """A duration as people say it."""
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min" if seconds < 36_000 else f"{seconds / 3600:.1f} h"
+
+
 @contextmanager
 def progress(title: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """A bar for `total` pieces of work, `done` of them before, as long as the context lasts: rate, time gone, time left."""
+    """`total` pieces of work, `done` of them before, are told as long as the context lasts, with time gone and time left."""
     console = Console(stderr=True)
     times = (_Rate(), TimeElapsedColumn(), TimeRemainingColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    line = None if console.is_terminal else _Lines(total, done)
+    with Progress(*columns, console=console, transient=True, disable=line is not None) as bar:
         task = bar.add_task(title, total=total, completed=done)
 
         def advance(done: int, words: str = "") -> None:
             said = f"{title} {words}".strip()
             bar.update(task, completed=done, description=said)
+            if line is not None:
+                line(said, done)
             for listener in listeners:
                 listener(said, done, total)
 

@@ -17,6 +17,7 @@ from milbench.data.scoring import Scores, score
 from milbench.figures.conformers import differences_to
 from milbench.figures.page import Section, page
 from milbench.files import write_table, write_text
+from milbench.progress import clocked
 from milbench.score_report import score_report, verdicts
 from milbench.version import __version__
 
@@ -120,11 +121,6 @@ def readable_scores(table: pd.DataFrame) -> pd.DataFrame:
     costs = table.drop_duplicates("title")["seconds"].map(clocked).tolist()
     wide = wide.loc[titles, endpoints].assign(cost=costs)
     return wide.reset_index().rename(columns={"title": "average precision of", MACRO: "macro"})
-
-
-def clocked(seconds: float) -> str:
-    """A duration as people say it."""
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min" if seconds < 36_000 else f"{seconds / 3600:.1f} h"
 
 
 def _cell(row: Any) -> str:
