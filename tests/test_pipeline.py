@@ -176,6 +176,24 @@ def test_a_run_in_two_halves_ends_as_the_uninterrupted_one(whole: Path, tables: 
     assert same_weights(weights(tmp_path), weights(whole))
 
 
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_finished_run_started_again_trains_nothing_opens_no_leaderboard_and_says_so_in_one_line(
+    tables: SyntheticTables, tmp_path: Path, caplog: pytest.LogCaptureFixture, members: int
+) -> None:
+    config = config_for(tables, tmp_path, trials=1, max_epochs=2, ensemble=members)
+
+    def there() -> dict[Path, int]:
+        left = [*(tmp_path / FINAL_FOLDER).rglob("*"), tmp_path / "metrics.jsonl", tmp_path / "leaderboard_openings.jsonl"]
+        return {path: path.stat().st_mtime_ns for path in left}
+
+    report, before = run(config), there()
+    caplog.clear()
+    assert run(config) == report
+    assert there() == before
+    said = [line for line in caplog.messages if not line.startswith("data: ")]
+    assert said == [f"final model: done already, in {tmp_path / FINAL_FOLDER}"]
+
+
 def test_another_seed_is_another_study(whole: Path, tables: SyntheticTables, tmp_path: Path) -> None:
     run(config_for(tables, tmp_path, seed=1, trials=1, max_epochs=1))
     assert finished(tmp_path)[0][2] != finished(whole)[0][2]
