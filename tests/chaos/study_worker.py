@@ -6,7 +6,7 @@ python study_worker.py FOLDER URL TRIALS PROCESSES STEP_S: that many workers, fo
 import os
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,28 +15,23 @@ import numpy as np
 import optuna
 import pandas as pd
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a program, without pytest's paths
+
+from builders import make_bags, make_cv
 from milbench.run_config import CVRunConfig, PrunerConfig
 from milbench.tasks import Endpoint, TaskSet
+from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.study import MILStudyRunner
 
 STEPS = 4
-DATA = SimpleNamespace(
-    bags=SimpleNamespace(content="none"),
-    fold_of=np.zeros(3, np.int64),
-    tasks=TaskSet("one", (Endpoint("glow"),)),
-    prescaled=False,
-    impute="none",
-)
+DATA = make_cv(make_bags(n_tasks=1, n_abs=0, n_fluo=0), tasks=TaskSet("one", (Endpoint("glow"),)))
 
 
 @dataclass(frozen=True)
-class Scripted:
+class Scripted(MILCrossValidator):
     """The objective: two parameters whose score is known, reported step by step."""
 
-    run: CVRunConfig
-    step_s: float
-    data: Any = field(default_factory=lambda: DATA)
-    work: Path | None = None
+    step_s: float = 0.0
 
     def objective(self, trial: optuna.Trial) -> Any:
         value = trial.suggest_float("x", 0, 1) - 0.1 * trial.suggest_float("y", 0, 1)
@@ -55,7 +50,7 @@ class Scripted:
 def main(folder: str, url: str, trials: str, processes: str, step_s: str) -> int:
     sys.modules["optuna_dashboard"] = None  # type: ignore[assignment]  # no cards: they are another test's
     run = CVRunConfig(trials=int(trials), max_epochs=STEPS, pruner=PrunerConfig(startup_trials=5, warmup_steps=1))
-    runner = MILStudyRunner(Scripted(run, float(step_s)), Path(folder), None if url == "default" else url)  # type: ignore[arg-type]
+    runner = MILStudyRunner(Scripted(DATA, run, step_s=float(step_s)), Path(folder), None if url == "default" else url)
     return forked(runner, int(processes))
 
 
