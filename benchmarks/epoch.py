@@ -1,6 +1,6 @@
 """A whole training epoch with its validation, milbench against the padded reference, each in a process of its own.
 
-    .venv/bin/python benchmarks/epoch.py [--bags long-tailed] [--write]
+    .venv/bin/python benchmarks/epoch.py [--bags long-tailed] [--precision P] [--reference-precision P] [--write]
 
 milbench trains through `MILFoldTrainer`, as a study does. The reference is the loop that one would write: DataLoader, padded
 batches, AdamW, validation without gradients, scores by the same functions. Both sample, accumulate and drop out alike. The two
@@ -28,9 +28,9 @@ SIDES = ("milbench", "reference")
 ABOUT = """## A training epoch with validation against the padded reference ({bags})
 
 {molecules:,} molecules (mean bag 10), 4 of 5 folds train, one validates; batches of 256; milbench through `MILFoldTrainer`.
-Each in a process of its own, which take turns of one epoch; the first is not counted. Ratio: reference / milbench, median of
-the turns (smallest-largest). CPU: seconds of all threads. Memory: largest resident size of the process, what it had before
-the data were made taken off."""
+milbench in {precision}, the reference in {reference_precision}. Each in a process of its own, which take turns of one epoch;
+the first is not counted. Ratio: reference / milbench, median of the turns (smallest-largest). CPU: seconds of all threads.
+Memory: largest resident size of the process, what it had before the data were made taken off."""
 HEAD = (
     "| hidden | epoch, milbench | reference | ratio | CPU, milbench / reference: ratio | memory, milbench / reference: ratio |"
 )
@@ -45,6 +45,7 @@ class Given:
     molecules: int
     bags: str
     threads: int
+    precision: str
 
 
 class Turns:
@@ -79,7 +80,9 @@ def worker(given: Given) -> None:
     bags = synthetic_bags(given.molecules, kind=given.bags)
     data = MILCVData(bags, bags.fold)
     train: Callable[..., None] = train_milbench if given.side == "milbench" else train_reference
-    train(data, config_of(given.hidden, 256), Turns(before))
+    config = config_of(given.hidden, 256)
+    runtime = dataclasses.replace(config.runtime, precision=given.precision)
+    train(data, dataclasses.replace(config, runtime=runtime), Turns(before))
 
 
 def train_milbench(data, config, turns: Turns) -> None:
@@ -90,9 +93,10 @@ def train_milbench(data, config, turns: Turns) -> None:
 
 
 def train_reference(data, config, turns: Turns) -> None:
-    """The padded loop, in float32."""
+    """The padded loop."""
     import torch
     from padded_reference import MoleculeDataset, PaddedObjective, pad_collate, padded_twin
+    from sides import mixed
 
     from milbench.metrics import evaluate
     from milbench.models import MILModelBuilder
@@ -102,6 +106,7 @@ def train_reference(data, config, turns: Turns) -> None:
     sampler, model = fold.sampler(config), MILModelBuilder().build(config, fold)
     twin, objective = padded_twin(model), PaddedObjective(model)
     optimizer = torch.optim.AdamW(twin.parameters(), lr=o.lr, weight_decay=o.weight_decay)
+    precision = mixed(torch.device("cpu"), config.runtime.precision)
     loader = torch.utils.data.DataLoader(dataset, batch_sampler=Lists(sampler), collate_fn=pad_collate)
     validation = torch.utils.data.Subset(dataset, fold.val.tolist())
     val_loader = torch.utils.data.DataLoader(validation, batch_size=256, collate_fn=pad_collate)
@@ -109,13 +114,15 @@ def train_reference(data, config, turns: Turns) -> None:
         sampler.set_epoch(epoch)
         twin.train()
         for number, batch in enumerate(loader, start=1):
-            (objective(twin(*batch[:3]), batch.targets) / o.accumulate_grad_batches).backward()
+            with precision:
+                loss = objective(twin(*batch[:3]), batch.targets)
+            (loss / o.accumulate_grad_batches).backward()
             if number % o.accumulate_grad_batches == 0 or number == len(sampler):
                 optimizer.step()
                 optimizer.zero_grad()
         twin.eval()
-        with torch.no_grad():
-            logits = torch.cat([twin(*batch[:3])[0] for batch in val_loader])
+        with torch.no_grad(), precision:
+            logits = torch.cat([twin(*batch[:3])[0] for batch in val_loader]).float()
         raw, rows = data.bags.raw, fold.val
         turns.done(evaluate(raw.y[rows], logits.numpy(), raw.w[rows], data.tasks))
 
@@ -136,7 +143,8 @@ class Lists:
 def compare(hidden: int, options: argparse.Namespace) -> str:
     """A row: both processes, in turns."""
     given = hidden, options.molecules, options.bags, options.threads
-    processes = {side: start(Given(side, *given)) for side in SIDES}
+    precision = dict(zip(SIDES, (options.precision, options.reference_precision), strict=True))
+    processes = {side: start(Given(side, *given, precision[side])) for side in SIDES}
     told: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(options.rounds + 1):
         for side, process in processes.items():
@@ -184,6 +192,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--bags", default="1-40", choices=["1-40", "long-tailed"])
+    for flag in ("--precision", "--reference-precision"):
+        parser.add_argument(flag, default="32-true", choices=["32-true", "bf16-mixed"])
     parser.add_argument("--molecules", type=int, default=3_000)
     parser.add_argument("--hidden", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--rounds", type=int, default=3, help="epochs of each side that count")
@@ -198,7 +208,7 @@ def main() -> None:
     about = machine(f"{options.threads} threads", f"torch {torch.__version__}", f"load {os.getloadavg()[0]:.1f}")
     command = f"`{' '.join(['.venv/bin/python', 'benchmarks/epoch.py', *sys.argv[1:]])}`"
     lines = [
-        ABOUT.format(bags=options.bags, molecules=options.molecules),
+        ABOUT.format(**vars(options)),
         "",
         command,
         "",
@@ -213,7 +223,7 @@ def main() -> None:
         sys.stdout.write(lines[-1] + "\n")
         sys.stdout.flush()
     if options.write:
-        write_section(f"epoch.py {options.bags}", "\n".join(lines))
+        write_section(f"epoch.py {options.bags} {options.precision} {options.reference_precision}", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,25 @@ class BestEpoch(Callback):
             if self.hook is not None:
                 self.hook(epoch)
 
+    def result(
+        self, label: str, model: MILTaskAttnMixerWithAux, saver: TrainingCheckpoint, share: float = 1.0, halved: bool = False
+    ) -> FoldResult:
+        """What the training gave, `model` with the best epoch's weights; `share`: its part of the seconds."""
+        model.load_state_dict(self.state)
+        metrics = self.history[self.epoch].metrics
+        warn_undefined(metrics, label)
+        return FoldResult(
+            model=model,
+            metrics=metrics,
+            val_logits=self.logits,
+            best_epoch=self.epoch,
+            epochs=len(self.history),
+            seconds=saver.seconds * share,
+            peak_memory_mb=saver.peak_memory_mb,
+            history=tuple(self.history),
+            halved=halved,
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain types; the history as losses [n] and, by epoch, AP, AUC, prevalence and labels known [n, 4, T]."""
         scores = [[m.ap, m.auc, m.prevalence, m.n_known] for m in (epoch.metrics for epoch in self.history)]
@@ -182,20 +201,7 @@ class MILFoldTrainer:
         if not saver.done:
             self._fit(module, saver, [best, stopping, saver])
         give_back_memory()
-        model.load_state_dict(best.state)
-        metrics = best.history[best.epoch].metrics
-        warn_undefined(metrics, f"fold {fold.number}")
-        return FoldResult(
-            model=model,
-            metrics=metrics,
-            val_logits=best.logits,
-            best_epoch=best.epoch,
-            epochs=len(best.history),
-            seconds=saver.seconds,
-            peak_memory_mb=saver.peak_memory_mb,
-            history=tuple(best.history),
-            halved=module.halved,
-        )
+        return best.result(module.label, model, saver, halved=module.halved)
 
     def _fit(self, module: MILModule, saver: TrainingCheckpoint, callbacks: Sequence[Callback]) -> None:
         fold, config = module.fold, module.hpo

@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import Callback
 from milbench.configs import HPOConfig, RuntimeConfig
 from milbench.data.cv import FoldData
 from milbench.files import content_hash
-from milbench.metrics import warn_undefined
 from milbench.models.builder import MILModelBuilder
 from milbench.models.stacked import why_not_stacked
 from milbench.training.fold import BestEpoch, Epoch, FoldResult, MILFoldTrainer, fit
@@ -126,19 +125,8 @@ class FoldsTrainer:
             loaders[0].live = loaders[1].live = module.live
             fit(trainer, module, loaders, saver)
         give_back_memory()
-        return [self._result(k, module, state.best[k], saver) for k in range(len(folds))]
-
-    def _result(self, k: int, module: FoldsModule, best: BestEpoch, saver: TrainingCheckpoint) -> FoldResult:
-        model, metrics = module.model_of(k), best.history[best.epoch].metrics
-        model.load_state_dict(best.state)
-        warn_undefined(metrics, f"fold {module.folds[k].number}")
-        return FoldResult(
-            model=model,
-            metrics=metrics,
-            val_logits=best.logits,
-            best_epoch=best.epoch,
-            epochs=len(best.history),
-            seconds=saver.seconds / len(module.folds),
-            peak_memory_mb=saver.peak_memory_mb,
-            history=tuple(best.history),
-        )
+        share = 1 / len(folds)
+        return [
+            best.result(f"fold {fold.number}", module.model_of(k), saver, share)
+            for k, (fold, best) in enumerate(zip(folds, state.best, strict=True))
+        ]
