@@ -13,7 +13,7 @@ with app.setup(hide_code=True):
 
     from milbench import figures, ui
     from milbench.data.curves import best_threshold, confusion
-    from milbench.data.results import OUT_OF_FOLD, fold_note, read_result, result_files
+    from milbench.data.results import read_result, result_files
     from milbench.data.scoreboard import LEVEL, at_first, behind, board, compared
     from milbench.errors import MilbenchError
     from milbench.score_report import CAVEAT, readable, score_report, verdicts
@@ -191,8 +191,6 @@ def comparison(cache, files, other, result):
     try:
         _study, _part = files[other.value]
         pair = read_result(result_files(_study)[_part], name_of(ui.root(), _study), _part)
-        _tables = [result_files(files[title][0])[_part] for title in (other.value, result.title)]
-        _folds = fold_note(*_tables) if _part == OUT_OF_FOLD else ""
         with mo.status.spinner("Drawing the same molecules for both, a thousand times", remove_on_exit=True):
             _c = compared(pair, result, cache)
     except MilbenchError as error:
@@ -204,7 +202,7 @@ def comparison(cache, files, other, result):
     mo.vstack(
         [
             mo.hstack([ui.plot(plot, f"{metric} {_c.b} against {_c.a}") for metric, plot in _plots.items()], widths="equal"),
-            mo.Html(f'<p class="mb-dim">{" ".join([_note, _folds, CAVEAT, *_c.left_out])}</p>'),
+            mo.Html(f'<p class="mb-dim">{" ".join([_note, CAVEAT, *_c.notes])}</p>'),
             ui.frame(verdicts(_c.table).rename(columns={"a": _c.a, "b": _c.b})),
         ]
     )

@@ -79,15 +79,16 @@ def run_score(config: ScoreConfig) -> tuple[list[str], int]:
 
 
 def _read(path: Path, config: ScoreConfig) -> tuple["Result", tuple[str, ...]]:
-    from milbench.data.results import Result
+    from milbench.data.results import Result, folds_in
     from milbench.data.scoring import join_tables
     from milbench.data.tables import read_table
 
     tasks = load_tasks(config.tasks)
     labels = None if config.labels is None else read_table(config.labels, ("ID",))
-    joined = join_tables(read_table(path, ("ID",)), labels, tasks)
-    part = path.parent.name or str(path)
-    return Result(part, path.stem, tasks.names, joined.ids, joined.y, joined.p, joined.weights), joined.left_out
+    table = read_table(path, ("ID",))
+    joined = join_tables(table, labels, tasks)
+    what = (path.parent.name or str(path), path.stem, tasks.names)
+    return Result(*what, joined.ids, joined.y, joined.p, joined.weights, folds_in(table)), joined.left_out
 
 
 def _mean(parts: "list[tuple[Result, tuple[str, ...]]]") -> "tuple[Result, tuple[str, ...]]":
@@ -105,7 +106,8 @@ def _mean(parts: "list[tuple[Result, tuple[str, ...]]]") -> "tuple[Result, tuple
     whole = [first.p[there], *(other.p[row[there]] for (other, _), row in zip(others, rows, strict=True))]
     if others:
         log.info("the mean of %d tables, on the %d molecules that are in all", len(parts), int(there.sum()))
-    return dataclasses.replace(first.take(np.flatnonzero(there)), p=np.mean(whole, axis=0)), said
+    folds = first.folds if all(other.folds == first.folds for other, _ in others) else 0
+    return dataclasses.replace(first.take(np.flatnonzero(there)), p=np.mean(whole, axis=0), folds=folds), said
 
 
 def _others(result: "Result", config: ScoreConfig) -> "Result | None":

@@ -55,7 +55,7 @@ def score_report(results: Sequence[Result], pairs: Sequence[tuple[Result, Result
         c = compared(a, b, cache)
         text = (
             f"The same {c.n:,} molecules drawn for both, {DRAWS:,} times. Where the interval holds zero, the runs are not "
-            f"distinguishable. {' '.join([CAVEAT, *c.left_out])}"
+            f"distinguishable. {' '.join([CAVEAT, *c.notes])}"
         )
         shown = [verdicts(c.table), *(differences(c.table, metric, (c.a, c.b)) for metric in ("AP", "ROC-AUC"))]
         sections.append(Section(f"{c.b} against {c.a}", text, shown))

@@ -70,6 +70,14 @@ def test_two_runs_are_compared_on_the_same_molecules(home: Path) -> None:
     assert any(line.startswith("macro mean: AP -") for line in lines)
 
 
+def test_out_of_fold_predictions_of_different_numbers_of_folds_are_told_so(home: Path) -> None:
+    for name, folds in (("a", 5), ("b", 3)):
+        path = home / f"{name}.parquet"
+        pd.read_parquet(path).assign(fold=np.arange(200) % folds).to_parquet(path)
+    lines, _ = run_score(asked(home, against=home / "b.parquet"))
+    assert "Different folds (3 and 5): part of the difference may be training size." in lines
+
+
 def test_scores_without_some_plates_stand_beside_those_with_them(home: Path) -> None:
     lines, _ = run_score(asked(home, without=("3", "7"), groups=home / "plates.csv"))
     found, result = read_json(home / "s.json"), make_result(0, 200, "a", 0.5)

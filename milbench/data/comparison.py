@@ -21,13 +21,14 @@ class Comparison:
 
     table: one row an endpoint (and the mean over those with a score, `MACRO`) and metric: endpoint, metric, n, positives, a, b,
     difference (b − a), low, high, draws (those in which both have a score), distinguishable (the interval has no zero in it).
+    notes: what was left out, and whether the runs are of different folds, in words.
     """
 
     a: str
     b: str
     table: pd.DataFrame
     level: float
-    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -38,7 +39,7 @@ class Comparison:
         """One sentence an endpoint and metric."""
         head = f"{self.b} against {self.a}, {self.n:,} molecules, {self.level:.0%} intervals of the difference"
         rows: list[Any] = list(self.table.itertuples())
-        return [head, *(f"{row.endpoint}: {row.metric} {verdict(row)}" for row in rows), *self.left_out]
+        return [head, *(f"{row.endpoint}: {row.metric} {verdict(row)}" for row in rows), *self.notes]
 
 
 def verdict(row: Any) -> str:
@@ -56,7 +57,7 @@ def compare(a: Result, b: Result, *, draws: int = 1000, level: float = 0.95, see
     twenty runs that do not differ, one is expected to seem to.
     """
     check_draws(draws, level)
-    one, other, left = shared(a, b)
+    one, other, notes = shared(a, b)
     rankings = []
     for result in (one, other):
         check_predicted(result.y, result.p)
@@ -67,7 +68,7 @@ def compare(a: Result, b: Result, *, draws: int = 1000, level: float = 0.95, see
     known, positives = np.isfinite(one.y).sum(axis=0), (one.y == 1).sum(axis=0)
     base = {"endpoint": [*one.names, MACRO], "n": [*known, n], "positives": [*positives, positives.sum()]}
     parts = [_rows(base, metric, p, d, level) for metric, p, d in zip(_METRICS, points, drawn, strict=True)]
-    return Comparison(a.title, b.title, pd.concat(parts, ignore_index=True), level, left)
+    return Comparison(a.title, b.title, pd.concat(parts, ignore_index=True), level, notes)
 
 
 def _rows(base: dict[str, list], metric: str, points: np.ndarray, drawn: np.ndarray, level: float) -> pd.DataFrame:

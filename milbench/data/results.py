@@ -1,5 +1,6 @@
 """Predictions with their labels, as runs leave them: found, read, joined on the molecules that two runs share."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ import pandas as pd
 
 from milbench.data.recent import recent
 from milbench.data.scoring import by_molecule
-from milbench.data.tables import read_table
+from milbench.data.tables import Table, read_table
 from milbench.errors import DataError
 from milbench.files import content_hash, make_folder, write_table
 from milbench.run_config import FINAL_FOLDER
@@ -23,7 +24,8 @@ FILES = {OUT_OF_FOLD: Path("oof.parquet"), LEADERBOARD: Path(FINAL_FOLDER) / "le
 @dataclass(frozen=True)
 class Result:
     """Predictions p [n, T] of one run on molecules `ids` [n] with labels y [n, T] (NaN where unknown) and the weights
-    [n, T] of its APs (a column of NaN: unweighted). `part` says which molecules these are.
+    [n, T] of its APs (a column of NaN: unweighted). `part` says which molecules these are; `folds`: out of how many folds
+    they were predicted, 0 where that is not known.
     """
 
     run: str
@@ -33,6 +35,7 @@ class Result:
     y: np.ndarray
     p: np.ndarray
     weights: np.ndarray
+    folds: int = 0
 
     @property
     def title(self) -> str:
@@ -46,7 +49,7 @@ class Result:
 
     def take(self, rows: np.ndarray) -> "Result":
         """These molecules."""
-        return Result(self.run, self.part, self.names, *(v[rows] for v in (self.ids, self.y, self.p, self.weights)))
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in ("ids", "y", "p", "weights")})
 
 
 @recent()
@@ -62,7 +65,12 @@ def read_result(path: str | Path, run: str, part: str) -> Result:
     _, y = by_molecule(table, [(f"label_{name}",) for name in names])
     weights = np.full(p.shape, np.nan)
     weights[:, [name in weighted for name in names]] = by_molecule(table, [(f"weight_{name}",) for name in weighted])[1]
-    return Result(run, part, tuple(names), ids, y, p, weights)
+    return Result(run, part, tuple(names), ids, y, p, weights, folds_in(table))
+
+
+def folds_in(table: Table) -> int:
+    """How many folds a table's molecules are of, 0 where it does not say."""
+    return len(np.unique(table.numbers("fold"))) if "fold" in table.names else 0
 
 
 def result_table(result: Result) -> pd.DataFrame:
@@ -80,17 +88,15 @@ def result_files(study: str | Path) -> dict[str, Path]:
     return {part: Path(study) / path for part, path in FILES.items() if (Path(study) / path).is_file()}
 
 
-def fold_note(a: Path, b: Path) -> str:
-    """What to remember where two out-of-fold tables are of different numbers of folds; '' where alike or unknown."""
-    tables = [read_table(path, ("ID",)) for path in (a, b)]
-    if any("fold" not in table.names for table in tables):
+def fold_note(a: Result, b: Result) -> str:
+    """What to remember where two results are out of different numbers of folds; '' where alike or unknown."""
+    if a.folds == b.folds or not (a.folds and b.folds):
         return ""
-    one, other = (len(np.unique(table.numbers("fold"))) for table in tables)
-    return "" if one == other else f"Different folds ({one} and {other}): part of the difference may be training size."
+    return f"Different folds ({a.folds} and {b.folds}): part of the difference may be training size."
 
 
 def shared(a: Result, b: Result) -> tuple[Result, Result, tuple[str, ...]]:
-    """Both results on the molecules, endpoints and labels that they share, in one order, and what was left out, in words."""
+    """Both results on the molecules, endpoints and labels that they share, in one order, and what to know of it, in words."""
     names = [name for name in a.names if name in b.names]
     places = pd.Index(b.ids).get_indexer(pd.Index(a.ids))
     both = places >= 0
@@ -104,13 +110,14 @@ def shared(a: Result, b: Result) -> tuple[Result, Result, tuple[str, ...]]:
         "labels that the runs do not agree on": int(differ.sum()),
         "endpoints of one run alone": len(a.names) + len(b.names) - 2 * len(names),
     }
-    return one, other, tuple(f"{count:,} {what} left out" for what, count in counts.items() if count)
+    left_out = [f"{count:,} {what} left out" for what, count in counts.items() if count]
+    return one, other, tuple(filter(None, [fold_note(a, b), *left_out]))
 
 
 def _columns(result: Result, names: list[str]) -> Result:
     chosen = [result.names.index(name) for name in names]
-    parts = (result.y[:, chosen].copy(), result.p[:, chosen], result.weights[:, chosen])
-    return Result(result.run, result.part, tuple(names), result.ids, *parts)
+    y, p, weights = result.y[:, chosen].copy(), result.p[:, chosen], result.weights[:, chosen]
+    return dataclasses.replace(result, names=tuple(names), y=y, p=p, weights=weights)
 
 
 def kept(folder: str | Path, key: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from milbench.data.results import LEADERBOARD, OUT_OF_FOLD, fold_note, kept, rea
 from milbench.data.scoreboard import board, compared
 from milbench.data.scoring import score
 from milbench.errors import DataError
+from milbench.score_report import score_report
 from results import make_result, table_of
 
 
@@ -149,7 +150,11 @@ def test_runs_of_different_numbers_of_folds_are_told_so(tmp_path: Path) -> None:
     table = table_of(make_result())
     for name, folds in (("two", 2), ("three", 3), ("none", 0)):
         (table.assign(fold=np.arange(len(table)) % folds) if folds else table).to_parquet(tmp_path / f"{name}.parquet")
-    assert "(2 and 3): part of the difference may be training size" in fold_note(
-        tmp_path / "two.parquet", tmp_path / "three.parquet"
-    )
-    assert {fold_note(tmp_path / "two.parquet", tmp_path / f"{name}.parquet") for name in ("two", "none")} == {""}
+    two, three, none = (read_result(tmp_path / f"{name}.parquet", name, OUT_OF_FOLD) for name in ("two", "three", "none"))
+    said = "Different folds (2 and 3): part of the difference may be training size."
+    assert fold_note(two, three) == said
+    assert {fold_note(two, two), fold_note(two, none), fold_note(none, three)} == {""}
+    fresh, kept_before = (compared(two, three, tmp_path / "cache") for _ in range(2))
+    assert fresh.notes == kept_before.notes == (said,)
+    assert said in fresh.lines() and said in score_report([two], [(two, three)], tmp_path / "cache")
+    assert said not in score_report([two], [(two, none)], tmp_path / "cache")
