@@ -14,6 +14,7 @@ from urllib.parse import quote
 import tyro
 
 from milbench.address import followed
+from milbench.cell_errors import logged
 from milbench.errors import ConfigError
 from milbench.files import copy_folder
 from milbench.flags import OptionalCount
@@ -55,7 +56,7 @@ def serve(config: ServeConfig) -> list[str]:
     token = new_token()
     with listen(config.port) as listening:
         port = listening.getsockname()[1]
-        app = Guard(workbench(config.folder, config.writable), token, port, PUBLIC)
+        app = Guard(logged(workbench(config.folder, config.writable), token), token, port, PUBLIC)
         sys.stdout.write(f"workbench of {config.folder}: http://{HOST}:{port}/?token={token}\nCtrl-C stops it; jobs go on.\n")
         sys.stdout.flush()
         settings = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=1)

@@ -81,9 +81,19 @@ class Workbench:
         assert self.process.returncode == 0, self.log.read_text()
 
 
-def start_workbench(root: Path, log: Path, *options: str) -> Workbench:
-    """Start `milbench serve` beside its workspace, as people do, on a free port, and wait for its address."""
-    command = [sys.executable, "-m", "milbench.cli", "serve", root.name, "--port", "0", *options]
+_OTHER_APPS = (
+    "import pathlib, sys; from milbench import cli, serve; apps = pathlib.Path(sys.argv.pop(1)); "
+    "serve.shipped = lambda name: apps; sys.exit(cli.main())"
+)
+
+
+def start_workbench(root: Path, log: Path, *options: str, apps: Path | None = None) -> Workbench:
+    """Start `milbench serve` beside its workspace, as people do, on a free port, and wait for its address.
+
+    apps: a folder of other apps than ours (a home.py among them).
+    """
+    program = ["-m", "milbench.cli"] if apps is None else ["-c", _OTHER_APPS, str(apps)]
+    command = [sys.executable, *program, "serve", root.name, "--port", "0", *options]
     with log.open("w") as errors:
         process = subprocess.Popen(command, cwd=root.parent, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
