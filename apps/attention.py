@@ -19,6 +19,7 @@ with app.setup(hide_code=True):
     from milbench.data.store_view import StoreView
     from milbench.errors import MilbenchError
     from milbench.jobs import submit
+    from milbench.number_ui import Number
     from milbench.workspace import name_of, scan, stores_for
 
 
@@ -69,8 +70,7 @@ def choose_what(attention, part, run, store):
     task = ui.picker("endpoint", list(attention.names), "Endpoint", within=True)
     label = ui.picker("label", ["any", "positive", "negative", "unknown"], "Label")
     outcome = ui.picker("outcome", ["any", "TP", "FP", "FN", "TN"], "Outcome")
-    _start = ui.share("threshold", 0.5)
-    threshold = mo.ui.slider(0, 1, 0.01, value=_start, label="Positive from", show_value=True, debounce=True)
+    threshold = Number("Positive from", 0, 1, 0.01).slider("threshold", 0.5, debounce=True)
     mo.hstack([run, store, part, task, label, outcome, threshold], justify="start", gap=1.2, wrap=True)
     return label, outcome, task, threshold
 

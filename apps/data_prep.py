@@ -17,6 +17,7 @@ with app.setup(hide_code=True):
     from milbench import data_ui, figures, ui
     from milbench.files import read_json
     from milbench.jobs import resume, stop, submit
+    from milbench.number_ui import Number
     from milbench.preparation import STEPS, Preparation, files_below, folder_named, found_at, name_for
     from milbench.prepare_config import PrepareConfig
     from milbench.tasks import load_tasks, write_tasks
@@ -178,7 +179,7 @@ def doctor(doctor_button, is_store, path, plan, ready, states):
 def fold_controls(is_store, name_box, ready, seen):
     mo.stop(not ready or is_store or not len(seen))
     by_box = ui.picker("by", ["stratified", "scaffold", "cluster", "plate"], "Folds by")
-    folds_box = mo.ui.slider(2, 10, value=int(ui.param("folds", "5")), label="Number of folds", show_value=True)
+    folds_box = Number("Number of folds", 2, 10).slider("folds", 5)
     folds_button = mo.ui.run_button(label="Make folds")
     _why = mo.md("Like molecules on both sides flatter a model: *scaffold* and *cluster* say how it does on new ones.")
     _controls = mo.hstack([name_box, by_box, folds_box, folds_button], justify="start", wrap=True)

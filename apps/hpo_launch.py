@@ -24,7 +24,7 @@ with app.setup(hide_code=True):
     from milbench.machine import machine_line
     from milbench.report import number
     from milbench.review.study import begun, shown_trials
-    from milbench.search_ui import budget_controls, cost_layout, search_controls, search_layout
+    from milbench.search_ui import budget_controls, budget_layout, budget_of, cost_layout, search_controls, search_layout
     from milbench.trial_tables import rows
     from milbench.workspace import jobs_in, scan, study_files, study_folders
 
@@ -69,12 +69,11 @@ def controls(beats, store, stores):
 def what(budget, info, name, store):
     _about = f"{info.molecules:,} molecules, {info.conformers:,} conformers, {len(info.tasks)} endpoints"
     _said = mo.Html(f'<span class="mb-dim">{_about}{", simulated" if info.simulated else ""}</span>')
-    _knobs = list(budget.elements.values())
     mo.vstack(
         [
             mo.Html(ui.section("1 · What to run")),
             mo.hstack([store, _said, name], justify="start", gap=1.5, align="center", wrap=True),
-            *(mo.hstack(_knobs[k : k + 3], justify="start", gap=1.5, wrap=True) for k in range(0, len(_knobs), 3)),
+            *budget_layout(budget),
         ]
     )
     return
@@ -82,20 +81,21 @@ def what(budget, info, name, store):
 
 @app.cell(hide_code=True)
 def plan(budget, info, more, name, search, tasks):
-    study_plan, changed, wrong = None, {}, None
+    study_plan, changed, costs, wrong = None, {}, {}, None
     try:
         _settings = settings_of(tasks, search.value, more.value)
         changed = dict(text.partition("=")[::2] for texts in _settings.values() for text in texts)
-        study_plan = LaunchPlan(info.folder, plans.study_folder(ui.root(), name.value), **budget.value, **_settings)
+        costs = budget_of(budget.value)
+        study_plan = LaunchPlan(info.folder, plans.study_folder(ui.root(), name.value), **costs, **_settings)
         study_plan.checked()
     except MilbenchError as error:
         wrong = plans.in_app(error)
-    return changed, study_plan, wrong
+    return changed, costs, study_plan, wrong
 
 
 @app.cell(hide_code=True)
-def state_in_url(budget, changed, store):
-    ui.remember(store=store.value, search=to_url(changed), **budget.value)
+def state_in_url(changed, costs, store):
+    ui.remember(store=store.value, search=to_url(changed), **costs)
     return
 
 

@@ -16,6 +16,7 @@ with app.setup(hide_code=True):
     from milbench.data.results import read_result, result_files
     from milbench.data.scoreboard import LEVEL, at_first, behind, board, compared
     from milbench.errors import MilbenchError
+    from milbench.number_ui import Number
     from milbench.score_report import CAVEAT, readable, score_report, verdicts
     from milbench.workspace import name_of, scan
 
@@ -127,7 +128,8 @@ def choose_endpoint(found):
 def choose_threshold(endpoint, found, moved):
     _best = best_threshold(found.cuts[endpoint.value])
     _kept = ui.param("endpoint") == endpoint.value and not moved
-    _start = ui.share("threshold", round(_best, 3)) if _kept else round(_best, 3)
+    _asked = Number("Threshold", 0, 1, 0.001).asked("threshold", round(_best, 3))
+    _start = _asked if _kept else round(_best, 3)
     threshold = mo.ui.slider(0, 1, 0.001, value=_start, label="Threshold", show_value=True, debounce=True, full_width=True)
     best = f"The largest F1 is at {_best:.3f}."
     return best, threshold

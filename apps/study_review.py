@@ -88,9 +88,9 @@ def glance(folder, found, study):
 @app.cell(hide_code=True)
 def trial_table(found):
     _shown = shown_trials(found)
-    _asked = [int(text) for text in ui.param("trials").split(",") if text.isdigit()] or [found.best or 0]
-    _ticked = [place for place, trial in enumerate(_shown["trial"]) if trial in _asked]
-    _gone = [f"trial {number} is not here" for number in _asked if number not in set(_shown["trial"])]
+    _asked = [text for text in ui.param("trials").split(",") if text] or [str(found.best or 0)]
+    _ticked = [place for place, trial in enumerate(_shown["trial"]) if str(trial) in _asked]
+    _gone = [f"trial {text} is not here" for text in _asked if text not in {str(trial) for trial in _shown["trial"]}]
     _label = "; ".join(["Tick the trials to look at", *_gone])
     picked = ui.grid(_shown, _label, selection="multi", initial_selection=_ticked, page_size=8)
     picked

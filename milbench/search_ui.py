@@ -12,35 +12,38 @@ from milbench.cost import read_cost
 from milbench.errors import DataError
 from milbench.launch import GROUPS, LaunchPlan, chosen_in, searched, steps_of
 from milbench.machine import gpus
+from milbench.number_ui import Number
 from milbench.params import Param
 from milbench.tasks import TaskSet
 
 NUMBERS = {
-    "trials": ("Trials", 1, 100_000, 1),
-    "workers": ("Workers", 1, 64, 1),
-    "folds": ("Folds", 2, 20, 1),
-    "max_epochs": ("Epochs, at most", 1, 10_000, 1),
-    "patience": ("Patience, epochs", 1, 10_000, 1),
-    "min_w": ("Weight of the worst AP", 0.1, 0.6, 0.05),
+    "trials": Number("Trials", 1, 100_000),
+    "workers": Number("Workers", 1, 64),
+    "folds": Number("Folds", 2, 20),
+    "max_epochs": Number("Epochs, at most", 1, 10_000),
+    "patience": Number("Patience, epochs", 1, 10_000),
+    "min_w": Number("Weight of the worst AP", 0.1, 0.6, 0.05),
 }
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def budget_controls() -> Any:
     """What a study may cost and how it runs, by flag, as the URL has it; else the command's defaults."""
-    numbers = {flag: _number(flag, *spec) for flag, spec in NUMBERS.items()}
+    numbers = {flag: number.field(flag, getattr(LaunchPlan, flag)) for flag, number in NUMBERS.items()}
     devices = ["auto", "cpu", *(["gpu"] if gpus() else [])]
     choices = {"nn_accelerator": ("Device", devices), "precision": ("Precision", PRECISIONS)}
     return mo.ui.dictionary(numbers | {flag: ui.picker(flag, names, label) for flag, (label, names) in choices.items()})
 
 
-def _number(flag: str, label: str, least: float, most: float, step: float) -> Any:
-    default = getattr(LaunchPlan, flag)
-    try:
-        value = type(default)(ui.param(flag, str(default)))
-    except ValueError:
-        value = default
-    return mo.ui.number(least, most, step, value=min(max(value, least), most), label=label)
+def budget_layout(budget: Any) -> list[mo.Html]:
+    """The controls in rows of three, what is wrong with a number below it."""
+    knobs = [NUMBERS[flag].beside(control) if flag in NUMBERS else control for flag, control in budget.elements.items()]
+    return [mo.hstack(knobs[k : k + 3], justify="start", align="start", gap=1.5, wrap=True) for k in range(0, len(knobs), 3)]
+
+
+def budget_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The controls' values as a plan takes them; a number that will not do is a ConfigError."""
+    return {flag: NUMBERS[flag].read(value) if flag in NUMBERS else value for flag, value in values.items()}
 
 
 def search_controls(tasks: TaskSet, texts: Mapping[str, str]) -> Any:

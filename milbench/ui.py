@@ -84,12 +84,15 @@ def root() -> Path:
     return Path(os.environ.get(ROOT_VARIABLE, "runs"))
 
 
+def address() -> dict[str, str]:
+    """What the URL says (the last, where it says it twice); a script's address is in MILBENCH_STATE."""
+    given = mo.query_params().to_dict() if mo.running_in_notebook() else parse_qs(os.environ.get(STATE_VARIABLE, ""))
+    return {name: str(value[-1] if isinstance(value, list) else value) for name, value in given.items() if value}
+
+
 def param(name: str, default: str = "") -> str:
-    """What the URL says for `name` (the last, where it says it twice); a script's address is in MILBENCH_STATE."""
-    script = parse_qs(os.environ.get(STATE_VARIABLE, ""))
-    value = (mo.query_params() if mo.running_in_notebook() else script).get(name)
-    given = value[-1] if isinstance(value, list) and value else value
-    return str(given) if given else default
+    """What the URL says for `name`."""
+    return address().get(name) or default
 
 
 def remember(**values: object) -> None:
@@ -198,7 +201,13 @@ def not_here(name: str, options: Sequence[str], label: str) -> mo.Html | None:
     said = unknown(name, options)
     if not said:
         return None
-    links = [f'<a target="_self" style="{_LINK}" href="?{urlencode({name: to})}">{html.escape(to)}</a>' for to in options[:20]]
+    return instead(said, label, {to: {name: to} for to in options[:20]})
+
+
+def instead(said: str, label: str, options: Mapping[str, Mapping[str, object]]) -> mo.Html:
+    """Says what is wrong with the URL, and links to what it could say of `label`: words to addresses."""
+    where = {words: html.escape(f"?{urlencode(address)}") for words, address in options.items()}
+    links = [f'<a target="_self" style="{_LINK}" href="{to}">{html.escape(words)}</a>' for words, to in where.items()]
     there = f"<p>{html.escape(label)}: {' · '.join(links)}</p>" if links else ""
     return mo.callout(mo.Html(f"<b>{html.escape(said)}</b>{there}"), kind="warn")
 
@@ -328,15 +337,6 @@ def log_box(folder: Path, lines: int = 12) -> mo.Html:
     """The last lines of a job's log."""
     text = html.escape("\n".join(log_tail(folder, lines)) or "nothing yet")
     return mo.Html(f'<pre class="mb-log" tabindex="0" aria-label="Log">{text}</pre>')
-
-
-def share(name: str, default: float) -> float:
-    """A number from 0 to 1 that the URL says for `name`, else `default`."""
-    try:
-        given = float(param(name))
-    except ValueError:
-        return default
-    return given if 0 <= given <= 1 else default
 
 
 def picture(svg: str, words: str) -> str:

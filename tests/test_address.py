@@ -13,9 +13,12 @@ from milbench import ui
 from milbench.address import followed
 from milbench.data.curves import best_threshold
 from milbench.data.scoreboard import behind
+from milbench.errors import ConfigError
 from milbench.files import write_json
+from milbench.number_ui import Number
 from milbench.promote_ui import final_name, next_step, reports
 from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER
+from milbench.search_ui import budget_of
 from milbench.workspace import ROOT_VARIABLE, WRITABLE_VARIABLE
 from results import make_result
 
@@ -45,6 +48,41 @@ def test_an_address_that_names_nothing_begins_with_the_first(monkeypatch: pytest
     assert ui.picker("study", ["demo/study", "mine"], "Study").value == "demo/study"
     monkeypatch.setenv(ui.STATE_VARIABLE, "study=mine")
     assert ui.picker("study", ["demo/study", "mine"], "Study").value == "mine"
+
+
+TRIALS, SHARE = Number("Trials", 1, 100_000), Number("Threshold", 0, 1, 0.01)
+
+
+@pytest.mark.parametrize("given", ["-5", "0", "100001", "2.5", "abc", "nan", "inf", "1,000"])
+def test_a_number_that_will_not_do_is_said_with_a_way_back_and_never_replaced(
+    given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(ui.STATE_VARIABLE, f"store=demo/store&trials={given}")
+    with pytest.raises(MarimoStopError) as stopped:
+        TRIALS.field("trials", 50)
+    shown = html.unescape(html.unescape(stopped.value.output.text)).encode().decode("unicode_escape")
+    said = f"Trials: got '{given}', want a whole number from 1 to 100,000"
+    assert said in shown and 'href="?store=demo%2Fstore&trials=50"' in shown
+    assert capsys.readouterr().out == f"{said}\n"
+
+
+def test_a_number_of_the_address_is_the_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ui.STATE_VARIABLE, "trials=7&threshold=0.9")
+    assert (TRIALS.field("trials", 50).value, SHARE.slider("threshold", 0.5).value) == (7, 0.9)
+    monkeypatch.setenv(ui.STATE_VARIABLE, "")
+    assert (TRIALS.field("trials", 50).value, SHARE.slider("threshold", 0.5).value) == (50, 0.5)
+    monkeypatch.setenv(ui.STATE_VARIABLE, "threshold=1.01")
+    with pytest.raises(MarimoStopError):
+        SHARE.slider("threshold", 0.5)
+
+
+def test_what_is_typed_is_judged_beside_its_field_and_by_the_plan() -> None:
+    assert "alert" not in TRIALS.beside(mo.ui.number(value=7)).text
+    for typed, got in ((-5, "got -5, "), (2.5, "got 2.5, "), (None, "")):
+        assert f"Trials: {got}want a whole number" in TRIALS.beside(mo.ui.number(value=typed)).text
+        with pytest.raises(ConfigError, match=f"Trials: {got}want a whole number from 1 to 100,000"):
+            budget_of({"trials": typed, "precision": "32-true"})
+    assert budget_of({"trials": 7.0, "precision": "32-true"}) == {"trials": 7, "precision": "32-true"}
 
 
 def test_a_click_in_the_navigation_carries_what_its_page_shows_by_now() -> None:

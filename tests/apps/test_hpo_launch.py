@@ -35,6 +35,39 @@ def test_an_impossible_value_is_one_line_and_nothing_can_be_launched(page: Any, 
     expect(page.get_by_role("button", name="Launch the study")).to_be_disabled()
 
 
+def test_a_number_out_of_range_is_said_beside_its_field_and_nothing_can_be_launched(
+    page: Any, shared_workbench: Workbench
+) -> None:
+    open_app(page, shared_workbench, "hpo_launch", store=STORE, folds=2, trials=3)
+    launch, field = (
+        page.get_by_role("button", name="Launch the study"),
+        page.get_by_role("textbox", name=re.compile(">Trials<")),
+    )
+    expect(launch).to_be_enabled()
+    for typed, got in (("-5", "got -5, "), ("", "")):
+        field.fill(typed)
+        field.press("Tab")
+        said = f"Trials: {got}want a whole number from 1 to 100,000"
+        expect(cell(page, "what").get_by_role("alert")).to_have_text(said)
+        expect(cell(page, "launch_button")).to_contain_text(said)
+        expect(launch).to_be_disabled()
+    assert "trials=3" in page.url
+    field.fill("7")
+    field.press("Tab")
+    expect(launch).to_be_enabled()
+    expect(cell(page, "launch_button")).to_contain_text("--trials 7")
+    expect(cell(page, "what").get_by_role("alert")).to_have_count(0)
+    expect(page).to_have_url(re.compile("trials=7"))
+
+
+def test_a_number_of_the_address_that_is_none_is_refused_with_a_way_back(page: Any, shared_workbench: Workbench) -> None:
+    open_app(page, shared_workbench, "hpo_launch", store=STORE, folds="many", trials=3)
+    expect(cell(page, "controls")).to_contain_text("Folds: got 'many', want a whole number from 2 to 20")
+    expect(page.get_by_role("button", name="Launch the study")).to_have_count(0)
+    cell(page, "controls").get_by_role("link", name="5").click()
+    expect(cell(page, "launch_button")).to_contain_text("--trials 3")
+
+
 def test_a_study_is_launched_watched_reloaded_stopped_and_gone_on_with(page: Any, workbench: Workbench) -> None:
     settings = {
         "store": STORE,
