@@ -174,8 +174,9 @@ def hyperparameters(group: str, cls: type, tasks: TaskSet) -> list[Param]:
 
 
 def _task_param(group: str, field: "dataclasses.Field[Any]", t: int, tasks: TaskSet) -> Param:
-    source = getattr(tasks.endpoints[t], field.metadata["per_task"])
-    spec = field.metadata["hp"]
+    endpoint, spec = tasks.endpoints[t], field.metadata["hp"]
+    source = getattr(endpoint, field.metadata["per_task"])
+    spec = {**spec, "help": f"{endpoint.name}: {spec['help']}"}  # its own name says no more than t0
     if not isinstance(source, tuple):  # a quota: a number, not searched
         return Param(f"quota_{tasks.short(t)}_per_256", group, field.name, t, float(source), **spec)
     low, high = source

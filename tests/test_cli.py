@@ -421,10 +421,12 @@ def test_every_parameter_is_listed_with_default_and_range(capsys: pytest.Capture
     assert "0.0003" in lines["lr"]
     assert "128, 256, 512" in lines["batch_size"]
     assert {"posw_clip_t3", "gamma_t0", "lam_t1", "quota_t450_per_256"} <= lines.keys()
+    assert lines["posw_clip_t0"].endswith("Transmittance_340: largest positive weight of BCE")
+    assert lines["quota_t450_per_256"].endswith("Transmittance_450: positives reserved per 256")
     (tmp_path / "one.json").write_text('{"name": "one", "endpoints": [{"name": "glow"}]}')
     assert main(["params", "--tasks", str(tmp_path / "one.json")]) == 0
     out = capsys.readouterr().out
-    assert "gamma_t0" in out
+    assert re.search("gamma_t0 .* glow: focal exponent", out)
     assert "gamma_t1" not in out
     assert main(["params", "--tasks", str(tmp_path / "two.json")]) == 2
 

@@ -27,6 +27,8 @@ def test_a_turned_knob_changes_command_batches_and_address(page: Any, shared_wor
     expect(page).to_have_url(re.compile("search=batch_size"))
     page.reload()
     expect(cell(page, "preview")).to_contain_text("batches of 32")
+    cell(page, "search_space").get_by_text("Losses and imbalance").click()
+    expect(cell(page, "search_space")).to_contain_text("Transmittance_340: focal exponent")
 
 
 def test_an_impossible_value_is_one_line_and_nothing_can_be_launched(page: Any, shared_workbench: Workbench) -> None:
