@@ -123,7 +123,7 @@ def own_endpoints(plan, seen, use_own, use_them):
     _file, _said = ui.root() / f"{plan.folder.name}.toml", None
     if use_them.value:
         _said = ui.attempt(lambda: use_own(str(write_tasks(_file, seen.suggested))))
-    mo.stop(bool(seen.suggested), ui.stack(data_ui.ask_endpoints(seen, use_them), _said) if seen.suggested else None)
+    mo.stop(seen.unlabelled, ui.stack(data_ui.ask_endpoints(seen, use_them), _said) if seen.unlabelled else None)
     ready = True
     return (ready,)
 

@@ -22,10 +22,15 @@ FOLDS = (
 
 
 def ask_endpoints(seen: "Look", button: Any) -> mo.Html:
-    """Which columns look like endpoints, and the button that declares them; until then nothing can be done with the file."""
+    """Which columns look like endpoints, and the button that declares them, or that none does; until one is declared nothing
+    can be done with the file.
+    """
     columns = ", ".join(f"<b>{html.escape(name)}</b>" for name in seen.suggested)
-    none = f"None of the endpoints {html.escape(', '.join(seen.tasks))} is a column of this file."
-    words = f"{none}<br>Columns that look like endpoints: {columns}. Use them?"
+    none = f"None of the endpoints {html.escape(', '.join(seen.tasks))} is a column of this file"
+    if not seen.suggested:
+        do = "Add your labels, or name above the file that declares them: examining, folding and preparing begin then."
+        return mo.callout(mo.Html(f"{none}, and no other column looks like one (0 and 1, or empty). {do}"), kind="warn")
+    words = f"{none}.<br>Columns that look like endpoints: {columns}. Use them?"
     later = ui.dim("Or type the file that declares your own above. Examining, folding and preparing begin after that.")
     return mo.callout(mo.vstack([mo.Html(words), button, later], align="start"), kind="warn")
 

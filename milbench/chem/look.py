@@ -29,7 +29,7 @@ class Look:
     """What stands in a source. molecules [M rows]: ID, smiles, split, the endpoints that there are (`names`).
 
     y [M, T] 0/1/NaN of those T endpoints of the task set `tasks`; sizes [M] conformers of each molecule, None where none are
-    made yet. `suggested`: where none of its endpoints is there, the columns that look like some.
+    made yet. `unlabelled`: a table in which none of its endpoints is a column; `suggested`: those that look like some then.
     """
 
     molecules: pd.DataFrame
@@ -39,6 +39,7 @@ class Look:
     sizes: np.ndarray | None
     notes: tuple[str, ...]
     suggested: tuple[str, ...] = ()
+    unlabelled: bool = False
 
     def __len__(self) -> int:
         return len(self.molecules)
@@ -83,8 +84,8 @@ def _file(config: PrepareConfig, table: Table, tasks: TaskSet, empty: int) -> Lo
     labels = [label_column(table, endpoint.label) for endpoint in present]
     absent = [endpoint.label for endpoint in tasks.endpoints if endpoint.label not in table.names]
     notes = [f"{empty} empty rows are left out"] * bool(empty)
-    suggested = _suggested(config, tasks)
-    notes += [f"no column for {', '.join(absent)}: these labels are all missing"] * bool(absent and not suggested)
+    unlabelled = not present and config.source.suffix in {".csv", ".parquet"}
+    notes += [f"no column for {', '.join(absent)}: these labels are all missing"] * bool(absent and not unlabelled)
     structures = table.data[STRUCTURE].to_pylist()
     sizes = None
     if config.sdf:
@@ -96,12 +97,11 @@ def _file(config: PrepareConfig, table: Table, tasks: TaskSet, empty: int) -> Lo
     columns: dict[str, Any] = {"ID": table.data[ID].to_pylist(), "smiles": structures, "split": split}
     names = tuple(endpoint.name for endpoint in present)
     y = np.stack(labels, axis=1) if labels else np.empty((len(table), 0))
-    return Look(_with_labels(columns, names, y), tasks.names, names, y, sizes, tuple(notes), suggested)
+    suggested = _suggested(config, tasks) if unlabelled else ()
+    return Look(_with_labels(columns, names, y), tasks.names, names, y, sizes, tuple(notes), suggested, unlabelled)
 
 
 def _suggested(config: PrepareConfig, tasks: TaskSet) -> tuple[str, ...]:
-    if config.source.suffix not in {".csv", ".parquet"}:
-        return ()
     table = read_table(config.source, (config.id_col, config.smiles_col or "", *SMILES_COLUMNS))
     return endpoint_columns(table, tasks, config.columns)
 

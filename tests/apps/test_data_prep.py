@@ -76,6 +76,19 @@ def test_own_endpoints_are_asked_for_declared_and_then_used(page: Any, workbench
     expect(cell(page, "folds")).to_contain_text("sampled: molecules")
 
 
+def test_a_table_without_labels_says_what_it_lacks_and_offers_nothing_to_do_with_it(
+    page: Any, workbench: Workbench, workspace: Path
+) -> None:
+    rows = [f"m{i},{'C' * (i + 1)}O,{i}" for i in range(12)]
+    (workspace / "bare.csv").write_text("\n".join(["ID,smiles,carbons", *rows]))
+    open_app(page, workbench, "data_prep", source="bare.csv")
+    expect(cell(page, "own_endpoints")).to_contain_text("is a column of this file, and no other column looks like one")
+    expect(cell(page, "overview")).to_contain_text("12 molecules")
+    quiet(page)
+    for name in ("Use them", "Examine", "Make folds", "Prepare", "Stop", "Resume"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+
+
 def test_the_euos25_files_as_published_are_imported_and_looked_at(page: Any, workbench: Workbench, workspace: Path) -> None:
     (workspace / "euos25").mkdir()
     published_files(workspace / "euos25")

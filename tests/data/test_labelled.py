@@ -26,7 +26,17 @@ def test_columns_that_look_like_endpoints_are_found_only_where_none_of_the_task_
     assert look_at(mine, EUOS25).suggested == ("fluorescent", "toxic")
     mine.write_text(ROWS.replace("toxic", "Transmittance_340"))
     assert endpoint_columns(read_table(mine), EUOS25) == ()
-    assert look_at(mine, EUOS25).suggested == ()
+    assert (look_at(mine, EUOS25).suggested, look_at(mine, EUOS25).unlabelled) == ((), False)
+
+
+def test_a_table_without_labels_is_told_from_one_with_some_and_from_a_list_of_structures(mine: Path) -> None:
+    assert look_at(mine, EUOS25).unlabelled
+    mine.write_text("ID,smiles,count\na,CCO,0\nb,CCN,2\n")
+    look = look_at(mine, EUOS25)
+    assert (look.unlabelled, look.suggested, look.notes) == (True, (), ())
+    (mine.parent / "some.smi").write_text("CCO a\nCCN b\n")
+    look = look_at(mine.parent / "some.smi", EUOS25)
+    assert not look.unlabelled and any("these labels are all missing" in note for note in look.notes)
 
 
 def test_the_error_names_them_and_the_flag(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
