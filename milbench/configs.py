@@ -25,6 +25,9 @@ class BackboneConfig:
     mol_hidden: int = hp(128, choices=(128, 256), valid=_WIDTH, help="width of the 2D molecule embedder")
     mol_layers: int = hp(3, of=(2, 5), valid=_DEPTH, help="residual blocks of the 2D embedder")
     mol_dropout: float = hp(0.15, of=(0.10, 0.25), valid=_DROP, help="dropout inside each 2D block")
+    mol_input_dropout: float = hp(
+        0.0, valid=_DROP, help="dropout of the 2D features themselves: many sparse ones are learned by heart"
+    )
     inst_hidden: int = hp(128, choices=(128, 256), valid=_WIDTH, help="width of the conformer embedder and of attention")
     inst_layers: int = hp(3, of=(3, 5), valid=_DEPTH, help="residual blocks of the conformer embedder")
     inst_dropout: float = hp(0.10, of=(0.05, 0.15), valid=_DROP, help="dropout inside each conformer block")
@@ -67,6 +70,9 @@ class OptimizationConfig:
     """AdamW and the effective batch (seed 4.2)."""
 
     lr: float = hp(3e-4, of=(8e-5, 8e-4), log=True, valid=(1e-6, 0.1), help="AdamW learning rate")
+    lr_schedule: str = hp(
+        "constant", valid=("constant", "cosine"), help="learning rate over the epochs; cosine: falls to 0 at --max_epochs"
+    )
     weight_decay: float = hp(3e-5, of=(3e-6, 3e-4), log=True, valid=(0.0, 1.0), help="AdamW weight decay")
     batch_size: int = hp(256, choices=(128, 256, 512), valid=(1, 65536), help="molecules in a batch")
     accumulate_grad_batches: int = hp(8, choices=(8, 16), valid=(1, 1024), help="batches whose gradients make one step")

@@ -13,7 +13,7 @@ from milbench.losses import MultiTaskFocal, group_cross_entropy, reg_loss_weight
 from milbench.models.aggregators import build_aggregator
 from milbench.models.attention_pool import PoolOptions
 from milbench.models.embedders import build_2d_embedder, build_3d_embedder
-from milbench.models.layers import ResidualMLP, StackedHeads
+from milbench.models.layers import Dropout, ResidualMLP, StackedHeads
 from milbench.models.predictors import build_predictor_heads
 from milbench.models.segments import pack, unpack
 
@@ -63,6 +63,7 @@ class MILTaskAttnMixerWithAux(nn.Module):
         b, p = config.backbone, config.predictor
         if not pos_weight.shape == gamma.shape == lam.shape == (p.n_tasks,):
             raise ConfigError("loss tensors", got=f"{len(pos_weight)}, {len(gamma)}, {len(lam)} tasks", want=str(p.n_tasks))
+        self.mol_input = Dropout(b.mol_input_dropout)
         self.mol_embedder = build_2d_embedder(
             b.mol_embedder_name, b.mol_dim, b.mol_hidden, b.mol_layers, b.mol_dropout, b.activation
         )
@@ -120,7 +121,7 @@ class MILTaskAttnMixerWithAux(nn.Module):
 
     def task_embeddings(self, batch: BagBatch) -> tuple[Tensor, Tensor]:
         """z [B, T, mixer_hidden] and attention [R, T]; the last bag of a bucketed batch is pooled and left."""
-        e2d = self.proj2d(self.mol_norm(self.mol_embedder(batch.x2d)))
+        e2d = self.proj2d(self.mol_norm(self.mol_embedder(self.mol_input(batch.x2d))))
         tokens = self.inst_norm(self.inst_embedder(batch.xinst))
         pooled, attn = self.aggregator(tokens, batch.offsets, batch.segment)
         e3d = self.proj3d(self.pooled_norm(pooled[: len(batch)]))

@@ -15,7 +15,7 @@ from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.models.stacked import StackedModels
 from milbench.seeds import stream_seed
 from milbench.tasks import TaskSet
-from milbench.training.module import on_one_device, optimizer_of, refuse_nan
+from milbench.training.module import on_one_device, optimizer_of, refuse_nan, set_learning_rate
 
 
 class FoldsModule(lightning.LightningModule):
@@ -89,7 +89,9 @@ class FoldsModule(lightning.LightningModule):
         due = [place for place, k in enumerate(self.live) if self._steps(batch_idx + 1, self.lengths[k])]
         if due:
             self.stack.hand_out(due)
-            self.optimizers().step()  # type: ignore[union-attr]
+            optimizer = self.optimizers()
+            set_learning_rate(optimizer, self.hpo, self.current_epoch, self.trainer.max_epochs)
+            optimizer.step()  # type: ignore[union-attr]
             self.stack.clear(due)
 
     def on_validation_epoch_start(self) -> None:

@@ -1,6 +1,7 @@
 """The training loop's steps: what Lightning calls, and what a validation epoch yields."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -65,6 +66,7 @@ class MILModule(lightning.LightningModule):
         self.losses[batch_idx + 1 - len(losses) :] = losses
         if self.steps_at(batch_idx):
             optimizer = self.optimizers()
+            set_learning_rate(optimizer, self.hpo, self.current_epoch, self.trainer.max_epochs)
             optimizer.step()  # type: ignore[union-attr]
             optimizer.zero_grad()  # type: ignore[union-attr]
             self._since_step.clear()
@@ -143,6 +145,17 @@ def refuse_nan(label: str, epoch: int, model: MILTaskAttnMixerWithAux, logits: n
     bad = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
     what = f"parameter {bad[0]} became NaN or inf" if bad else "predictions or loss are NaN or inf, parameters are not"
     raise StudyError(f"{label}, epoch {epoch}", what, do="lower lr, or check the features' range")
+
+
+def set_learning_rate(optimizer: Any, config: HPOConfig, epoch: int, epochs: int | None) -> None:
+    """The rate of this epoch's steps: lr, or by lr_schedule lr·(1 + cos(π·epoch / epochs)) / 2 (Loshchilov and Hutter 2017).
+
+    It follows from the epoch's number alone, so a resumed training goes on at the same rate.
+    """
+    o = config.optimization
+    share = 1.0 if o.lr_schedule == "constant" or not epochs else (1 + math.cos(math.pi * epoch / epochs)) / 2
+    for group in optimizer.param_groups:
+        group["lr"] = o.lr * share
 
 
 def optimizer_of(model: nn.Module, config: HPOConfig) -> torch.optim.Optimizer:

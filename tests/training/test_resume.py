@@ -28,9 +28,8 @@ EPOCHS, BATCHES = 4, 5
 
 def config(accumulate: int = 1, workers: int = 0, **params: Any) -> HPOConfig:
     runtime = RuntimeConfig(accelerator="cpu", num_workers=workers)
-    return HPOConfig.from_params(
-        {**TINY, "lr": 0.005, "accumulate_grad_batches": accumulate, **params}, EUOS25, runtime=runtime
-    )
+    base = {**TINY, "lr": 0.005, "lr_schedule": "cosine", "mol_input_dropout": 0.2, "accumulate_grad_batches": accumulate}
+    return HPOConfig.from_params({**base, **params}, EUOS25, runtime=runtime)
 
 
 FOLD = make_cv(make_bags(110)).fold(1)
