@@ -45,6 +45,8 @@ class SubmitConfig:
     """Folder with the challenge's files."""
     out: Path
     """File to write (.csv)."""
+    also: tuple[Path, ...] = ()
+    """Further predictions of the same molecules; what is submitted is the mean of all (other models or seeds)."""
     with_ids: bool = False
     """Keep the ID as first column, for yourself; the challenge takes none."""
 
@@ -137,16 +139,20 @@ def run_import(config: ImportConfig) -> Said:
 
 def run_submit(config: SubmitConfig) -> Said:
     """Write a submission."""
-    from milbench.data.euos25_submission import submission, submission_order
+    from milbench.data.euos25_submission import SUBMISSION, submission, submission_order
     from milbench.data.tables import read_table
     from milbench.files import write_table
 
     if config.out.suffix != ".csv":
         raise ConfigError("--out", got=str(config.out), want="a .csv file, which the challenge takes")
-    predictions = read_table(config.predictions, ("ID",))
-    table = submission(predictions, submission_order(config.folder), with_ids=config.with_ids)
+    order = submission_order(config.folder)
+    paths = (config.predictions, *config.also)
+    tables = [submission(read_table(path, ("ID",)), order, with_ids=config.with_ids) for path in paths]
+    table = tables[0].assign(**{name: sum(one[name] for one in tables) / len(tables) for name in SUBMISSION.values()})
     write_table(config.out, table)
-    return [f"written: {config.out}, {len(table):,} rows in the order of the test file: {', '.join(table.columns)}"], 0
+    mean = f"the mean of {len(tables)} tables, " if config.also else ""
+    said = f"{mean}{len(table):,} rows in the order of the test file: {', '.join(table.columns)}"
+    return [f"written: {config.out}, {said}"], 0
 
 
 def run_folds(config: FoldsConfig) -> Said:

@@ -21,7 +21,8 @@ class RunsConfig(ABC):
     store: Annotated[Path, tyro.conf.Positional]
     """Bag store."""
     out: Path
-    """Folder to write: one run a method, with its out-of-fold predictions. Run again, it goes on where it stopped."""
+    """Folder to write: one run a method, with its out-of-fold predictions (oof.parquet) and, where the store has molecules of
+    other splits, what the folds' models give them on average (held_out.parquet). Run again, it goes on where it stopped."""
     fold_table: OptionalPath = None
     """Table with the ID and fold columns, instead of the store's own folds."""
     fold_col: str = "cv_fold"
@@ -90,8 +91,9 @@ class BaselineConfig(RunsConfig):
     """What simpler models give on the same molecules and folds as a study, in its format, so that all can be compared."""
 
     methods: tuple[str, ...] = ("lightgbm", "forest", "logistic", "mlp2d", "mean", "max", "gated", "attention")
-    """lightgbm, forest, logistic (2D features), mlp2d (the network without conformers), mean, max, gated, attention (network
-    with this pooling; attention:1: one conformer), plate (a warning: what knowing the plate alone gives)."""
+    """lightgbm, forest, logistic (2D features; lightgbm:3: the mean of three conformers' features too), mlp2d (the network
+    without conformers), mean, max, gated, attention (network with this pooling; attention:1: one conformer), plate (a warning:
+    what knowing the plate alone gives)."""
     class_weights: Literal["none", "balanced"] = "none"
     """Of the table models: molecules count alike, or positives as much as negatives."""
     plates: OptionalPath = None

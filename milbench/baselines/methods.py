@@ -18,12 +18,14 @@ _KINDS = {
     "plate": (PLATE, "plate alone"),
 }
 AGGREGATORS = {"mean": "mean_pool", "max": "max_pool", "gated": "gated_attention", "attention": "task_attention_pool"}
+COUNTED = (*AGGREGATORS, *(name for name, (kind, _) in _KINDS.items() if kind == TABLE))
+"""Those that take a number of conformers; table models take the mean of their features."""
 NAMES = tuple(_KINDS)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A baseline: `name`, and for a network the number of `conformers` of each molecule (None: all there are)."""
+    """A baseline: `name`, and the number of `conformers` of each molecule (0: 2D alone; None: all there are)."""
 
     name: str
     conformers: int | None = None
@@ -34,11 +36,10 @@ class Method:
         name, colon, count = text.partition(":")
         if name not in _KINDS:
             raise ConfigError("--methods", got=text, want=f"any of {', '.join(NAMES)}", do=did_you_mean(name, NAMES))
-        if colon and (name not in AGGREGATORS or not count.isdigit() or int(count) < 1):
-            raise ConfigError(
-                "--methods", got=text, want=f"{' or '.join(AGGREGATORS)} with 1 conformer or more, e.g. attention:3"
-            )
-        return cls(name, int(count) if colon else 0 if name == "mlp2d" else None)
+        if colon and (name not in COUNTED or not count.isdigit() or int(count) < 1):
+            raise ConfigError("--methods", got=text, want=f"{' or '.join(COUNTED)} with 1 conformer or more, e.g. attention:3")
+        alone = name == "mlp2d" or _KINDS[name][0] == TABLE
+        return cls(name, int(count) if colon else 0 if alone else None)
 
     @property
     def kind(self) -> str:
@@ -53,4 +54,6 @@ class Method:
     @property
     def title(self) -> str:
         """In words."""
-        return _KINDS[self.name][1] + (f", {self.conformers} conformer{'s' * (self.conformers > 1)}" if self.conformers else "")
+        pooled = " and the mean of 3D" if self.kind == TABLE and self.conformers else ""
+        count = f", {self.conformers} conformer{'s' * (self.conformers > 1)}" if self.conformers else ""
+        return _KINDS[self.name][1] + pooled + count

@@ -27,18 +27,20 @@ class NetworkRun:
     patience: int
     monitor: str = "fold"
 
-    def predict(self, k: int, checkpoint: Path) -> tuple[np.ndarray, dict[str, Any]]:
-        """Probabilities [m, T] of fold k's molecules, and what is to be told of the training; it goes on from `checkpoint`."""
+    def predict(self, k: int, others: np.ndarray, checkpoint: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        """Probabilities [m, T] of fold k's molecules, then of `others`; and what is to be told of the training.
+
+        It goes on from `checkpoint`.
+        """
         trainer = MILFoldTrainer(self.data.tasks, self.max_epochs, self.patience)
         fold = self.data.fold(k)
         seen = fold if self.monitor == "fold" else self._inner(fold)
         result = trainer.train(seen, self.config, None, checkpoint)
         told = {"seconds": round(result.seconds, 3), "best_epoch": result.best_epoch, "epochs": result.epochs}
         told |= {"peak_memory_mb": round(result.peak_memory_mb, 1)}
-        if self.monitor == "fold":
-            return probabilities(result.val_logits), told
         evaluator = ModelEvaluator(result.model, seen.scaled, self.data.tasks)
-        return evaluator.predict(fold.val).probability, told
+        own = probabilities(result.val_logits) if self.monitor == "fold" else evaluator.predict(fold.val).probability
+        return (np.concatenate([own, evaluator.predict(others).probability]) if len(others) else own), told
 
     def _inner(self, fold: FoldData) -> FoldData:
         """The fold's training molecules, a tenth of which monitor; its own validation molecules are not in it."""

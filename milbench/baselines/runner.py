@@ -14,7 +14,7 @@ import pandas as pd
 from milbench.baselines.config import BaselineConfig, RunsConfig
 from milbench.baselines.methods import AGGREGATORS, NETWORK, PLATE, Method
 from milbench.baselines.networks import NetworkRun
-from milbench.baselines.table_models import SETTINGS, plate_rates, predict_fold
+from milbench.baselines.table_models import SETTINGS, TableModel, plate_rates, predict_fold
 from milbench.configs import HPOConfig, checked_pins
 from milbench.data.choice import choose
 from milbench.data.cv import MILCVData
@@ -40,7 +40,7 @@ from milbench.runlog import RunFolder
 
 log = logging.getLogger(__name__)
 
-ASKED, OOF, FOLDS = "baseline.json", "oof.parquet", "folds"
+ASKED, OOF, FOLDS, HELD_OUT = "baseline.json", "oof.parquet", "folds", "held_out.parquet"
 _KEYS = ("monitor", "impute", "seed", "precision", "max_epochs", "patience")
 
 
@@ -114,7 +114,7 @@ class Baselines:
     def _data(self, method: Method) -> MILCVData:
         """A method's own data: the same molecules and folds, with as many conformers as it is given."""
         data = self.data.cv
-        if method.kind != NETWORK or method.conformers is None:
+        if method.conformers is None:
             return data
         bags = choose(data.bags, FeatureChoice(conformers=method.conformers))
         return dataclasses.replace(data, bags=bags)
@@ -142,25 +142,36 @@ class Baselines:
     def _fold(self, method: Method, data: MILCVData, k: int, folder: Path) -> None:
         table, about, training = self._fold_files(folder, k)
         started = time.perf_counter()
+        rows, others = data.fold(k).val, self._held_out
         p, told = self._predicted(method, data, k, training)
         told = {"seconds": round(time.perf_counter() - started, 3), **told}  # a network tells its own, earlier parts included
-        rows = data.fold(k).val
         frame = pd.DataFrame({"ID": data.bags.ids[rows], "fold": k, "place": rows})
-        write_table(table, frame.assign(**scored_columns(data.bags, rows, p, data.tasks)))
+        write_table(table, frame.assign(**scored_columns(data.bags, rows, p[: len(rows)], data.tasks)))
+        if len(others):
+            columns = {f"pred_{name}": p[len(rows) :, t] for t, name in enumerate(data.tasks.names)}
+            write_table(_held_out_of(table), pd.DataFrame({"ID": data.bags.ids[others], **columns}))
         write_json(about, told)
         remove(training)
         log.info("%s, fold %d: %.0f s", method.title, k + 1, told["seconds"])
 
     def _predicted(self, method: Method, data: MILCVData, k: int, training: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        """Probabilities of the fold's molecules, then of those of other splits; what is told of it."""
         config = self.config
         if method.kind == NETWORK:
             network = NetworkRun(data, self._network(method), config.max_epochs, config.patience, config.monitor)
-            return network.predict(k, training)
+            return network.predict(k, self._held_out, training)
         fold = data.fold(k)
+        rows = np.concatenate([fold.val, self._held_out])
         if method.kind == PLATE:
-            return plate_rates(self._plates, data.bags.raw.y, fold.train, fold.val), {}
+            return plate_rates(self._plates, data.bags.raw.y, fold.train, rows), {}
         balanced = isinstance(config, BaselineConfig) and config.class_weights == "balanced"
-        return predict_fold(method.name, fold, config.seed, balanced, config.threads), {}
+        model = TableModel(method.name, bool(method.conformers), balanced, config.seed, config.threads)
+        return predict_fold(model, fold, rows), {}
+
+    @cached_property
+    def _held_out(self) -> np.ndarray:
+        """Places of the molecules of other splits (leaderboard, test), which every fold's model predicts and none has seen."""
+        return np.flatnonzero(~np.isin(self.data.bags.split, self.config.use_splits))
 
     @cached_property
     def _plates(self) -> np.ndarray:
@@ -177,6 +188,19 @@ class Baselines:
         if not (folder / OOF).is_file():
             whole = pd.concat([pd.read_parquet(table) for table, *_ in files])
             RunFolder(folder).describe(arguments={"store": self.config.store, "method": method.title}, folds=told)
+            if len(self._held_out):
+                write_table(folder / HELD_OUT, self._mean_held_out([table for table, *_ in files]))
             write_table(folder / OOF, whole.sort_values("place", ignore_index=True).drop(columns="place"))
         result = read_result(folder / OOF, method.folder, OUT_OF_FOLD)
         return Run(method, result, tuple(one["seconds"] for one in told))
+
+    def _mean_held_out(self, tables: list[Path]) -> pd.DataFrame:
+        """The folds' mean prediction of each molecule of another split: its ID, pred_<endpoint>, split."""
+        parts = [pd.read_parquet(_held_out_of(table)).set_index("ID") for table in tables]
+        mean = pd.DataFrame(np.mean(parts, axis=0), index=parts[0].index, columns=parts[0].columns).reset_index()
+        return mean.assign(split=self.data.bags.split[self._held_out])
+
+
+def _held_out_of(table: Path) -> Path:
+    """Where a fold's predictions of other splits' molecules lie, beside those of its own."""
+    return table.with_name(f"{table.stem}.{HELD_OUT}")

@@ -1,4 +1,4 @@
-"""LightGBM, random forest and logistic regression on a fold's scaled 2D features, one model an endpoint."""
+"""LightGBM, random forest and logistic regression on a fold's scaled features, one model an endpoint."""
 
 import logging
 import warnings
@@ -11,6 +11,7 @@ import torch
 from joblib import cpu_count
 
 from milbench.data.cv import FoldData
+from milbench.models.segments import segment_sum
 from milbench.seeds import stream_seed
 
 log = logging.getLogger(__name__)
@@ -49,34 +50,52 @@ Model = Callable[[np.ndarray], np.ndarray]
 """Features [m, F] to probabilities [m]."""
 
 
-def predict_fold(name: str, fold: FoldData, seed: int, balanced: bool, threads: int | None) -> np.ndarray:
-    """Probabilities [m, T] of the fold's validation molecules, by models of its training molecules.
+@dataclass(frozen=True)
+class TableModel:
+    """A table model by `name`; `pooled`: it sees the mean of the conformers' features too; `balanced`: classes weigh alike."""
+
+    name: str
+    pooled: bool = False
+    balanced: bool = False
+    seed: int = 0
+    threads: int | None = None
+
+
+def predict_fold(model: TableModel, fold: FoldData, rows: np.ndarray) -> np.ndarray:
+    """Probabilities [m, T] of the molecules `rows` [m], by models of the fold's training molecules.
 
     An endpoint of which the training molecules show one class alone has its prevalence for all.
     """
-    threads = threads or cpu_count()
-    train, val = scaled_features(fold, fold.train), scaled_features(fold, fold.val)
-    models = {"lightgbm": _lightgbm, "forest": _forest, "logistic": _logistic}[name](train, threads)
-    out = np.empty((len(fold.val), fold.bags.raw.y.shape[1]))
+    threads = model.threads or cpu_count()
+    train, asked = (scaled_features(fold, of, model.pooled) for of in (fold.train, rows))
+    models = {"lightgbm": _lightgbm, "forest": _forest, "logistic": _logistic}[model.name](train, threads)
+    out = np.empty((len(rows), fold.bags.raw.y.shape[1]))
     for t in range(out.shape[1]):
-        problem = _problem(fold, t, seed, balanced)
+        problem = _problem(fold, t, model.seed, model.balanced)
         if len(np.unique(problem.y)) < 2:
             log.warning(
                 "fold %d, endpoint %d: one class alone among its training molecules, nothing is learned", fold.number, t
             )
             out[:, t] = fold.stats.prevalence[t]
             continue
-        out[:, t] = models(problem)(val)
+        out[:, t] = models(problem)(asked)
     return out
 
 
-def scaled_features(fold: FoldData, rows: np.ndarray) -> np.ndarray:
-    """2D features [n, F] float32 of the molecules `rows`, scaled as this fold scales them."""
-    bags, scaler = fold.bags, fold.stats.scale2d
-    out = np.empty((len(rows), bags.x2d.shape[1]), dtype=np.float32)
+def scaled_features(fold: FoldData, rows: np.ndarray, pooled: bool = False) -> np.ndarray:
+    """2D features [n, F] float32 of the molecules `rows`, scaled as this fold scales them.
+
+    `pooled`: beside them, [n, F + F3], the mean of their conformers' scaled features; 0 (the mean of all) where there are none.
+    """
+    bags = fold.bags
+    out = np.empty((len(rows), bags.x2d.shape[1] + (bags.xinst.shape[1] if pooled else 0)), dtype=np.float32)
     for start in range(0, len(rows), _ROWS):
-        part = bags.x2d[torch.from_numpy(rows[start : start + _ROWS])].float()
-        out[start : start + _ROWS] = (part if scaler is None else scaler.apply(part)).numpy()
+        batch = fold.batch(torch.from_numpy(rows[start : start + _ROWS]))
+        parts = [batch.x2d.float()]
+        if pooled:
+            total = segment_sum(batch.xinst.float(), batch.segment, len(batch))
+            parts.append(total / batch.offsets.diff().clamp_min(1).unsqueeze(1))
+        out[start : start + _ROWS] = torch.cat(parts, dim=1).numpy()
     return out
 
 
@@ -143,17 +162,17 @@ def _taken(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return x if len(rows) == len(x) else x[rows]
 
 
-def plate_rates(plate: np.ndarray, y: np.ndarray, train: np.ndarray, val: np.ndarray, prior: float = 10.0) -> np.ndarray:
+def plate_rates(plate: np.ndarray, y: np.ndarray, train: np.ndarray, rows: np.ndarray, prior: float = 10.0) -> np.ndarray:
     """What the plate alone tells of each endpoint, [m, T]: the rate of its training molecules, shrunk to the overall rate.
 
     plate [M] text, y [M, T] 0/1/NaN; the overall rate counts as `prior` further molecules of each plate.
     """
     names, code = np.unique(plate.astype(str), return_inverse=True)
-    out = np.empty((len(val), y.shape[1]))
+    out = np.empty((len(rows), y.shape[1]))
     for t in range(y.shape[1]):
         known = train[np.isfinite(y[train, t])]
         size = np.bincount(code[known], minlength=len(names))
         positives = np.bincount(code[known], weights=y[known, t], minlength=len(names))
         rate = positives.sum() / max(size.sum(), 1)
-        out[:, t] = ((positives + prior * rate) / (size + prior))[code[val]]
+        out[:, t] = ((positives + prior * rate) / (size + prior))[code[rows]]
     return out

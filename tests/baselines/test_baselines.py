@@ -16,7 +16,7 @@ from milbench.baselines.methods import Method
 from milbench.baselines.networks import NetworkRun
 from milbench.baselines.report import Report
 from milbench.baselines.runner import run_methods
-from milbench.baselines.table_models import FOREST, LIGHTGBM, plate_rates, predict_fold, scaled_features
+from milbench.baselines.table_models import FOREST, LIGHTGBM, TableModel, plate_rates, predict_fold, scaled_features
 from milbench.cli import main
 from milbench.data.bags import BagData
 from milbench.data.cv import MILCVData
@@ -29,6 +29,7 @@ from milbench.tasks import EUOS25
 from predicting import CONFIG
 from runs import FIX
 
+NONE = np.empty(0, dtype=np.int64)
 TABLE_MODELS = ("lightgbm", "forest", "logistic")
 
 
@@ -72,18 +73,23 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 # nothing leaks
 
 
+@pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("name", TABLE_MODELS)
-def test_other_validation_and_leaderboard_molecules_cannot_change_a_prediction(name: str) -> None:
+def test_other_validation_and_leaderboard_molecules_cannot_change_a_prediction(name: str, pooled: bool) -> None:
     clean = MILCVData(BAGS, FOLD_OF, EUOS25).fold(0)
-    wanted = predict_fold(name, clean, 0, True, 1)
+    model = TableModel(name, pooled, balanced=True, threads=1)
+    wanted = predict_fold(model, clean, clean.val)
     rng = np.random.default_rng(0)
     victims = np.concatenate([clean.val[::2], np.flatnonzero(FOLD_OF < 0)])
     x2d, raw = BAGS.x2d.clone(), BAGS.raw.take(np.arange(len(BAGS)))
     x2d[victims] = torch.from_numpy(rng.normal(0, 1e6, (len(victims), x2d.shape[1])).astype(np.float32))
+    xinst = BAGS.xinst.clone()
+    xinst[np.isin(np.repeat(np.arange(len(BAGS)), BAGS.bag_sizes), victims)] = 1e6
     raw.y[np.concatenate([victims, clean.val])] = 1
-    dirty = MILCVData(dataclasses.replace(BAGS, x2d=x2d, raw=raw), FOLD_OF, EUOS25).fold(0)
-    assert np.array_equal(predict_fold(name, dirty, 0, True, 1)[1::2], wanted[1::2])
-    assert not np.array_equal(predict_fold(name, dirty, 0, True, 1)[::2], wanted[::2])
+    dirty = MILCVData(dataclasses.replace(BAGS, x2d=x2d, xinst=xinst, raw=raw), FOLD_OF, EUOS25).fold(0)
+    found = predict_fold(model, dirty, dirty.val)
+    assert np.array_equal(found[1::2], wanted[1::2])
+    assert not np.array_equal(found[::2], wanted[::2])
 
 
 def test_the_plate_tells_what_its_training_molecules_have_and_nothing_of_the_others() -> None:
@@ -105,7 +111,7 @@ def test_an_epoch_that_training_molecules_choose_has_not_seen_the_scored_fold(tm
     labels = BAGS.raw.take(np.arange(len(BAGS)))
     labels.y[fold.val] = 1
     other = dataclasses.replace(network, data=MILCVData(dataclasses.replace(BAGS, raw=labels), FOLD_OF, EUOS25))
-    assert np.array_equal(network.predict(1, tmp_path / "a")[0], other.predict(1, tmp_path / "b")[0])
+    assert np.array_equal(network.predict(1, NONE, tmp_path / "a")[0], other.predict(1, NONE, tmp_path / "b")[0])
 
 
 # they learn, and are scored as a study is
@@ -115,12 +121,45 @@ def test_an_epoch_that_training_molecules_choose_has_not_seen_the_scored_fold(tm
 @pytest.mark.parametrize("balanced", [False, True])
 def test_a_table_model_finds_what_2d_features_tell(name: str, balanced: bool) -> None:
     fold = MILCVData(BAGS, FOLD_OF, EUOS25).fold(2)
-    p = predict_fold(name, fold, 0, balanced, 1)
+    model = TableModel(name, balanced=balanced, threads=1)
+    p = predict_fold(model, fold, fold.val)
     assert ((p >= 0) & (p <= 1)).all()
     assert score(BAGS.raw.y[fold.val], p, EUOS25.names).auc[0] > 0.9
-    assert np.array_equal(p, predict_fold(name, fold, 0, balanced, 1))
+    assert np.array_equal(p, predict_fold(model, fold, fold.val))
     features = scaled_features(fold, fold.train)
     assert features.mean(axis=0) == pytest.approx(np.zeros(5), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", TABLE_MODELS)
+def test_with_conformers_it_finds_what_their_mean_tells_and_without_it_cannot(name: str) -> None:
+    fold = MILCVData(BAGS, FOLD_OF, EUOS25).fold(2)
+    auc = {}
+    for pooled in (False, True):
+        p = predict_fold(TableModel(name, pooled, threads=1), fold, fold.val)
+        auc[pooled] = score(BAGS.raw.y[fold.val], p, EUOS25.names).auc[1]
+    assert auc[True] > 0.85 > auc[False]
+    offsets = torch.full_like(fold.bags.offsets, len(fold.bags.xinst))
+    offsets[0] = 0  # the first molecule has all conformers
+    bags = dataclasses.replace(fold.bags, offsets=offsets)
+    features = scaled_features(dataclasses.replace(fold, bags=bags), np.array([1, 0, 5]), pooled=True)
+    assert (features[[0, 2], 5:] == 0).all()
+    assert (features[1, 5:] != 0).all()
+
+
+def test_molecules_of_other_splits_are_predicted_by_every_folds_model(store: Path, tmp_path: Path) -> None:
+    runs = run_methods(config(store, tmp_path, "logistic", "forest:2", "attention:1", "mlp2d", monitor="inner"))
+    rows = FOLD_OF < 0
+    data = MILCVData(BAGS, FOLD_OF, EUOS25)
+    for run in runs:
+        table = pd.read_parquet(tmp_path / run.method.folder / "held_out.parquet")
+        assert table["ID"].tolist() == BAGS.ids[rows].tolist()
+        assert table.columns.tolist() == ["ID", *(f"pred_{name}" for name in EUOS25.names), "split"]
+        assert set(table["split"]) == {"leaderboard"}
+        assert score(BAGS.raw.y[rows], table.iloc[:, 1:5].to_numpy(), EUOS25.names).auc[0] > 0.5
+    own = [predict_fold(TableModel("logistic", threads=1), data.fold(k), np.flatnonzero(rows)) for k in range(3)]
+    np.testing.assert_allclose(
+        pd.read_parquet(tmp_path / "logistic" / "held_out.parquet").iloc[:, 1:5], np.mean(own, axis=0), rtol=1e-6
+    )
 
 
 def test_an_endpoint_without_positives_in_training_has_its_prevalence(caplog: pytest.LogCaptureFixture) -> None:
@@ -128,7 +167,7 @@ def test_an_endpoint_without_positives_in_training_has_its_prevalence(caplog: py
     fold = MILCVData(BAGS, FOLD_OF, EUOS25).fold(0)
     raw.y[fold.train, 3] = 0
     data = MILCVData(dataclasses.replace(BAGS, raw=raw), FOLD_OF, EUOS25)
-    assert (predict_fold("logistic", data.fold(0), 0, False, 1)[:, 3] == 0).all()
+    assert (predict_fold(TableModel("logistic", threads=1), data.fold(0), fold.val)[:, 3] == 0).all()
     assert "nothing is learned" in caplog.text
 
 
@@ -182,7 +221,7 @@ def test_conformers_have_one_command_and_one_figure(store: Path, tmp_path: Path,
     assert json.loads((tmp_path / "attention_1" / "baseline.json").read_text())["conformers"] == 1
 
 
-@pytest.mark.parametrize("text", ["lightgmb", "forest:2", "mean:0", "mean:x"])
+@pytest.mark.parametrize("text", ["lightgmb", "plate:2", "mlp2d:1", "forest:0", "mean:0", "mean:x"])
 def test_a_method_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--methods"):
         Method.of(text)

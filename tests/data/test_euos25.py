@@ -10,7 +10,7 @@ from milbench.data.euos25 import import_euos25
 from milbench.data.euos25_files import FILES, find_sheets
 from milbench.data.euos25_submission import SUBMISSION, submission, submission_order
 from milbench.data.tables import from_frame, read_table
-from milbench.data_commands import ImportConfig, run_import
+from milbench.data_commands import ImportConfig, SubmitConfig, run_import, run_submit
 from milbench.errors import DataError
 from milbench.tasks import EUOS25
 from published import SMILES, labels, published_files
@@ -126,6 +126,21 @@ def test_a_submission_is_in_the_order_of_the_test_file(folder):
     assert table["Transmittance(340)"].tolist() == [0.5, 0.25]
     kept = submission(from_frame(predictions, "predictions"), submission_order(folder), with_ids=True)
     assert kept["ID"].tolist() == ["2", "354"]
+
+
+def test_a_submission_of_several_tables_is_their_mean_whatever_their_order(folder, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def table(name, ids, values):
+        pd.DataFrame({"ID": ids} | {f"pred_{task}": values for task in EUOS25.names}).to_csv(out / name, index=False)
+        return out / name
+
+    first, second = table("a.csv", ["2", "354"], [0.5, 0.25]), table("b.csv", ["354", "7", "2"], [0.75, 0.0, 0.0])
+    lines, status = run_submit(SubmitConfig("euos25", first, folder, out / "mean.csv", also=(second,)))
+    assert status == 0
+    assert "the mean of 2 tables, 2 rows" in lines[0]
+    assert (pd.read_csv(out / "mean.csv") == pd.DataFrame({c: [0.25, 0.5] for c in SUBMISSION.values()})).all(axis=None)
 
 
 def test_a_submission_refuses_gaps_and_what_is_no_probability(folder):
