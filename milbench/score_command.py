@@ -56,6 +56,8 @@ class ScoreConfig:
 
 def run_score(config: ScoreConfig) -> tuple[list[str], int]:
     """Score predictions."""
+    import numpy as np
+
     from milbench.files import write_json, write_table
 
     result, left_out = _mean([_read(path, config) for path in (config.predictions, *config.also)])
@@ -64,6 +66,7 @@ def run_score(config: ScoreConfig) -> tuple[list[str], int]:
     lines = [*lines, *left_out]
     rest = _others(result, config)
     if rest is not None:
+        other = None if other is None else other.take(np.flatnonzero(np.isin(other.ids, rest.ids)))
         more, about = _told(rest, other, config)
         count = len(result.ids) - len(rest.ids)
         head = f"Without the {count:,} molecules of {config.group_col} {', '.join(config.without)}:"
@@ -107,7 +110,8 @@ def _mean(parts: "list[tuple[Result, tuple[str, ...]]]") -> "tuple[Result, tuple
     if others:
         log.info("the mean of %d tables, on the %d molecules that are in all", len(parts), int(there.sum()))
     folds = first.folds if all(other.folds == first.folds for other, _ in others) else 0
-    return dataclasses.replace(first.take(np.flatnonzero(there)), p=np.mean(whole, axis=0), folds=folds), said
+    run = f"the mean of {len(parts)}" if others else first.run
+    return dataclasses.replace(first.take(np.flatnonzero(there)), run=run, p=np.mean(whole, axis=0), folds=folds), said
 
 
 def _others(result: "Result", config: ScoreConfig) -> "Result | None":

@@ -1,5 +1,6 @@
 """`milbench score` on tables of predictions: averaged, compared, with and without some plates."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,18 @@ def test_scores_without_some_plates_stand_beside_those_with_them(home: Path) -> 
     assert found["without"]["tasks"]["two"]["ap"] == pytest.approx(score(rest.y, rest.p, rest.names, draws=100).ap[1])
     assert found["tasks"]["two"]["n"] > found["without"]["tasks"]["two"]["n"]
     assert "Without the 40 molecules of plate 3, 7:" in lines
+
+
+def test_another_run_is_compared_without_those_plates_too_and_a_mean_is_called_one(home: Path) -> None:
+    given = {"without": ("3", "7"), "groups": home / "plates.csv", "against": home / "b.parquet"}
+    lines, _ = run_score(asked(home, also=(home / "b.parquet",), **given))
+    assert sum("the mean of 2, " in line for line in lines) == 2
+    assert not any("left out" in line for line in lines)
+    rest = ~np.isin(np.arange(200) // 20, (3, 7))
+    a, b = (read_result(home / f"{name}.parquet", name, "x").take(np.flatnonzero(rest)) for name in ("a", "b"))
+    wanted = compare(b, dataclasses.replace(a, p=(a.p + b.p) / 2), draws=200).table
+    found = pd.DataFrame(read_json(home / "s.json")["without"]["against"])
+    assert found["low"].tolist() == pytest.approx(wanted["low"].tolist())
 
 
 def test_what_cannot_be_scored_is_one_line(home: Path) -> None:
