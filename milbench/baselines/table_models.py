@@ -11,6 +11,7 @@ import torch
 from joblib import cpu_count
 
 from milbench.data.cv import FoldData
+from milbench.errors import DataError
 from milbench.models.segments import segment_sum
 from milbench.seeds import stream_seed
 
@@ -141,12 +142,22 @@ def _logistic(train: np.ndarray, threads: int) -> Callable[[Problem], Model]:
 
     def fit(problem: Problem) -> Model:
         model = LogisticRegression(**LOGISTIC)
-        with warnings.catch_warnings(record=True) as said, _few_threads(threads):
+        # BLAS kernels now and then set the flag of an invalid value that is nowhere; what is fitted is looked at instead
+        with warnings.catch_warnings(record=True) as said, _few_threads(threads), np.errstate(invalid="ignore"):
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(_taken(train, problem.rows), problem.y, sample_weight=problem.w)
+        if not np.isfinite(model.coef_).all():
+            raise DataError(
+                "logistic regression", "its weights are NaN or infinite", do="scale the features, or use --impute median"
+            )
         if any(issubclass(one.category, ConvergenceWarning) for one in said):
             log.info("logistic regression: stopped after %d steps, before it had converged", ITERATIONS)
-        return lambda x: np.asarray(model.predict_proba(x))[:, 1]
+
+        def predict(x: np.ndarray) -> np.ndarray:
+            with np.errstate(invalid="ignore"):
+                return np.asarray(model.predict_proba(x))[:, 1]
+
+        return predict
 
     return fit
 
