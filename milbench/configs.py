@@ -71,7 +71,9 @@ class OptimizationConfig:
 
     lr: float = hp(3e-4, of=(8e-5, 8e-4), log=True, valid=(1e-6, 0.1), help="AdamW learning rate")
     lr_schedule: str = hp(
-        "constant", valid=("constant", "cosine"), help="learning rate over the epochs; cosine: falls to 0 at --max_epochs"
+        "constant",
+        valid=("constant", "cosine", "onecycle"),
+        help="learning rate over the steps; cosine: falls to 0 at --max_epochs; onecycle: rises first, then falls",
     )
     weight_decay: float = hp(3e-5, of=(3e-6, 3e-4), log=True, valid=(0.0, 1.0), help="AdamW weight decay")
     batch_size: int = hp(256, choices=(128, 256, 512), valid=(1, 65536), help="molecules in a batch")

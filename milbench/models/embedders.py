@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from milbench.models.contracts import check_embedder
-from milbench.models.layers import ResidualMLP
+from milbench.models.layers import Dropout, ResidualMLP, activation_fn
 from milbench.registry import INST_EMBEDDERS, MOL_EMBEDDERS
 
 
@@ -31,5 +31,25 @@ def build_3d_embedder(name: str, input_dim: int, hidden_dim: int, layers: int, d
     return INST_EMBEDDERS.build(name, input_dim, hidden_dim, layers, dropout, activation)
 
 
+class PlainMLP(nn.Module):
+    """`layers` of Linear, LayerNorm, activation and dropout, [n, input_dim] -> [n, hidden_dim]: for thousands of sparse counts.
+
+    The inputs themselves are not normalised, unlike in `ResidualMLP`: how many bits a molecule has stays visible.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, layers: int, dropout: float, activation: str = "SiLU") -> None:
+        super().__init__()
+        widths = [input_dim, *[hidden_dim] * (layers - 1)]
+        self.linears = nn.ModuleList(nn.Linear(width, hidden_dim) for width in widths)
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden_dim) for _ in widths)
+        self.dropout, self.activation = Dropout(dropout), activation_fn(activation).forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            x = self.dropout(self.activation(norm(linear(x))))
+        return x
+
+
 MOL_EMBEDDERS.register("mlp_v3_2d", ResidualMLP)
+MOL_EMBEDDERS.register("mlp_plain_2d", PlainMLP)
 INST_EMBEDDERS.register("mlp_v3_3d", ResidualMLP)

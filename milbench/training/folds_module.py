@@ -15,7 +15,8 @@ from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.models.stacked import StackedModels
 from milbench.seeds import stream_seed
 from milbench.tasks import TaskSet
-from milbench.training.module import on_one_device, optimizer_of, refuse_nan, set_learning_rate
+from milbench.training.module import on_one_device, optimizer_of, refuse_nan
+from milbench.training.schedule import set_learning_rate
 
 
 class FoldsModule(lightning.LightningModule):
@@ -90,7 +91,8 @@ class FoldsModule(lightning.LightningModule):
         if due:
             self.stack.hand_out(due)
             optimizer = self.optimizers()
-            set_learning_rate(optimizer, self.hpo, self.current_epoch, self.trainer.max_epochs)
+            done = self.current_epoch + batch_idx / self.trainer.num_training_batches
+            set_learning_rate(optimizer, self.hpo.optimization, done, self.trainer.max_epochs)
             optimizer.step()  # type: ignore[union-attr]
             self.stack.clear(due)
 

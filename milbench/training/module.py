@@ -1,7 +1,6 @@
 """The training loop's steps: what Lightning calls, and what a validation epoch yields."""
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.seeds import stream_seed
 from milbench.tasks import TaskSet
 from milbench.training.memory import free_memory, is_out_of_memory
+from milbench.training.schedule import set_learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ class MILModule(lightning.LightningModule):
         self.losses[batch_idx + 1 - len(losses) :] = losses
         if self.steps_at(batch_idx):
             optimizer = self.optimizers()
-            set_learning_rate(optimizer, self.hpo, self.current_epoch, self.trainer.max_epochs)
+            done = self.current_epoch + batch_idx / self.trainer.num_training_batches
+            set_learning_rate(optimizer, self.hpo.optimization, done, self.trainer.max_epochs)
             optimizer.step()  # type: ignore[union-attr]
             optimizer.zero_grad()  # type: ignore[union-attr]
             self._since_step.clear()
@@ -145,17 +146,6 @@ def refuse_nan(label: str, epoch: int, model: MILTaskAttnMixerWithAux, logits: n
     bad = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
     what = f"parameter {bad[0]} became NaN or inf" if bad else "predictions or loss are NaN or inf, parameters are not"
     raise StudyError(f"{label}, epoch {epoch}", what, do="lower lr, or check the features' range")
-
-
-def set_learning_rate(optimizer: Any, config: HPOConfig, epoch: int, epochs: int | None) -> None:
-    """The rate of this epoch's steps: lr, or by lr_schedule lr·(1 + cos(π·epoch / epochs)) / 2 (Loshchilov and Hutter 2017).
-
-    It follows from the epoch's number alone, so a resumed training goes on at the same rate.
-    """
-    o = config.optimization
-    share = 1.0 if o.lr_schedule == "constant" or not epochs else (1 + math.cos(math.pi * epoch / epochs)) / 2
-    for group in optimizer.param_groups:
-        group["lr"] = o.lr * share
 
 
 def optimizer_of(model: nn.Module, config: HPOConfig) -> torch.optim.Optimizer:

@@ -49,9 +49,9 @@ def test_every_registered_predictor_holds_its_contract(name: str) -> None:
 
 def test_the_shipped_names_are_the_specified_ones() -> None:
     assert AGGREGATORS.names() == ("gated_attention", "max_pool", "mean_pool", "task_attention_pool")
-    assert MOL_EMBEDDERS.names() == ("mlp_v3_2d",)
+    assert MOL_EMBEDDERS.names() == ("mlp_plain_2d", "mlp_v3_2d")
     assert INST_EMBEDDERS.names() == ("mlp_v3_3d",)
-    assert PREDICTORS.names() == ("mlp_v3",)
+    assert PREDICTORS.names() == ("linear", "mlp_v3")
 
 
 class Mean(nn.Module):
