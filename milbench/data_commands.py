@@ -172,7 +172,7 @@ def run_folds(config: FoldsConfig) -> Said:
     log.info("folds: %d molecules by %s", used.size, config.by)
     plan = FoldPlan(config.by, config.folds, config.seed, config.min_positives, config.clusters, config.sample, config.workers)
     fold, report = make_folds(molecules.take(used), plan)
-    frame = molecules.table.data.to_pandas()
+    frame = molecules.table.frame()
     column = np.full(len(frame), -1, dtype=np.int64)
     column[used] = fold
     frame[config.fold_col] = column

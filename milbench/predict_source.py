@@ -14,7 +14,7 @@ from milbench.data.assemble import TableOptions, load_tables
 from milbench.data.manifest import MODEL, read_manifest
 from milbench.data.store import save_store
 from milbench.data.store_blocks import StoreBlocks
-from milbench.data.tables import read_table
+from milbench.data.tables import open_table
 from milbench.errors import ConfigError
 from milbench.files import file_hash, write_json
 from milbench.predict_config import PredictConfig
@@ -102,12 +102,12 @@ def _say_differences(config: PredictConfig, recipe: dict[str, Any]) -> None:
 def _from_tables(config: PredictConfig, model: Ensemble, store: Path) -> None:
     """A 2D table and conformer tables; labels are not needed, molecules without conformers stay."""
     columns = Columns(id=config.id_col, conf=config.conf_col)
-    table = read_table(config.source, (config.id_col,))
+    table = open_table(config.source, (config.id_col,))
     unknown = {endpoint.label: np.nan for endpoint in model.tasks.endpoints}
     labels = pd.DataFrame({config.id_col: table.text(config.id_col)}).assign(**unknown)
     for name in ("smiles", "SMILES", "curated_SMILES"):
         if name in table.names:
-            labels[name] = table.data[name].to_pandas()
+            labels[name] = table.column(name).to_pandas()
     options = TableOptions(columns, keep_empty_bags=True, allow_missing_features=True)
     bags = load_tables(labels, config.source, config.instances, model.tasks, options)
     for note in bags.notes:

@@ -45,7 +45,7 @@ def _with_ids(table: pa.Table, config: PrepareConfig, start: int) -> pa.Table:
     there = np.flatnonzero([bool(one.strip() or other.strip()) for one, other in zip(_texts(table[ID]), structure)])
     ids = np.full(len(table), "", dtype=object)
     if len(there):
-        rows = Table(str(config.source), table.select([ID]).take(there).rename_columns([config.id_col]), start + there)
+        rows = Table.of(str(config.source), table.select([ID]).take(there).rename_columns([config.id_col]), start + there)
         ids[there] = rows.text(config.id_col)
     table = table.set_column(table.column_names.index(ID), ID, pa.array(ids, pa.string()))
     return table.set_column(table.column_names.index(STRUCTURE), STRUCTURE, pa.array(structure, pa.string()))
@@ -57,7 +57,7 @@ def _texts(column: pa.ChunkedArray) -> list[str]:
 
 def _tabular(config: PrepareConfig, wanted: list[str]) -> Iterator[pa.Table]:
     batches, names = _open_csv(config.source) if config.source.suffix == ".csv" else _open_parquet(config.source)
-    header = Table(str(config.source), pa.table({name: [] for name in names}))
+    header = Table.of(str(config.source), pa.table({name: [] for name in names}))
     header.require(config.id_col)
     smiles = config.smiles_col or next((name for name in SMILES_COLUMNS if name in names), SMILES_COLUMNS[-1])
     header.require(smiles)

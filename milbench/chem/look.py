@@ -76,7 +76,7 @@ def look_at(source: str | Path, tasks: TaskSet, id_col: str = "ID", smiles_col: 
         raise DataError(source, "has no rows")
     data = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     there = np.flatnonzero(np.char.str_len(data[ID].to_numpy().astype(str)) > 0)
-    return _file(config, Table(str(source), data.take(there), there), tasks, empty=rows - len(there))
+    return _file(config, Table.of(str(source), data).take(there), tasks, empty=rows - len(there))
 
 
 def _file(config: PrepareConfig, table: Table, tasks: TaskSet, empty: int) -> Look:
@@ -86,15 +86,15 @@ def _file(config: PrepareConfig, table: Table, tasks: TaskSet, empty: int) -> Lo
     notes = [f"{empty} empty rows are left out"] * bool(empty)
     unlabelled = not present and config.source.suffix in {".csv", ".parquet"}
     notes += [f"no column for {', '.join(absent)}: these labels are all missing"] * bool(absent and not unlabelled)
-    structures = table.data[STRUCTURE].to_pylist()
+    structures = table.column(STRUCTURE).to_pylist()
     sizes = None
     if config.sdf:
         read = [read_records(text, config.neutralise) for text in structures]
         sizes = np.array([len(records) for _, records in read])
         structures = [getattr(found, "smiles", found.source) for found, _ in read]
         notes += [f"the first {len(table)} molecules are shown"] * (len(table) >= SDF_MOLECULES)
-    split = table.data[config.split_col].to_pylist() if config.split_col in table.names else ["train"] * len(table)
-    columns: dict[str, Any] = {"ID": table.data[ID].to_pylist(), "smiles": structures, "split": split}
+    split = table.column(config.split_col).to_pylist() if config.split_col in table.names else ["train"] * len(table)
+    columns: dict[str, Any] = {"ID": table.column(ID).to_pylist(), "smiles": structures, "split": split}
     names = tuple(endpoint.name for endpoint in present)
     y = np.stack(labels, axis=1) if labels else np.empty((len(table), 0))
     suggested = _suggested(config, tasks) if unlabelled else ()

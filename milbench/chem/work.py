@@ -139,7 +139,7 @@ def read_labels(config: PrepareConfig, tasks: TaskSet, work: Work, rows: np.ndar
             data = data.append_column(label, pa.nulls(len(data), pa.float64()))
     if rows is None:
         rows = np.flatnonzero([bool(one) for one in data["ID"].to_pylist()])
-    table = Table(str(config.source), data).take(rows)
+    table = Table.of(str(config.source), data).take(rows)
     raw = read_targets(table, tasks, config.labels_missing, notes)
     has_split = config.split_col in table.names
     split = table.text(config.split_col) if has_split else np.full(len(table), "train", dtype=object)

@@ -1,7 +1,7 @@
 """Labels, 2D and instance tables joined into one data set, every loss of a row counted."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +11,9 @@ import torch
 
 from milbench.columns import Columns
 from milbench.data.bags import BagData
+from milbench.data.joined import Instances, join_instances
 from milbench.data.labelled import SMILES_COLUMNS, require_endpoints
-from milbench.data.tables import Report, Table, from_frame, read_table, usable_rows
+from milbench.data.tables import Report, Table, from_frame, open_table, read_table, usable_rows
 from milbench.data.targets import RawTargets, read_targets
 from milbench.errors import DataError
 from milbench.files import content_hash
@@ -29,16 +30,6 @@ class TableOptions:
     allow_missing_features: bool = False
 
 
-@dataclass(frozen=True)
-class Instances:
-    """Instances joined over their tables, sorted by molecule: ID and conf_id [R] text, features [R, F3], names."""
-
-    ids: np.ndarray
-    conf_ids: np.ndarray
-    features: np.ndarray
-    names: tuple[str, ...]
-
-
 def load_tables(
     labels: str | Path | pd.DataFrame,
     feat2d: str | Path | pd.DataFrame,
@@ -52,7 +43,7 @@ def load_tables(
     """
     options = options or TableOptions()
     columns, report = options.columns, Report()
-    label_table = _open(labels, "labels", (columns.id, columns.split, columns.fold, *SMILES_COLUMNS))
+    label_table = _open(labels, "labels", (columns.id, columns.split, columns.fold, *SMILES_COLUMNS), read_table)
     table2d = _open(feat2d, "2D table", (columns.id,))
     tables3d = [_open(source, "instance table", (columns.id, columns.conf)) for source in instances]
     if not tables3d:
@@ -65,22 +56,23 @@ def load_tables(
     not_features = columns.reserved | set(tasks.target_columns)
     ids = _unique(label_table, columns.id)
     names2d = tuple(table2d.feature_names(not_features))
-    inst = _join_instances([usable_rows(table, report) for table in tables3d], columns, not_features, options, report)
+    inst = join_instances([usable_rows(table, report) for table in tables3d], columns, not_features, report)
     row2d = _rows_of(ids, _unique(table2d, columns.id), label_table.source, table2d.source, report)
-    bag = _rows_of(ids, np.unique(inst.ids.astype(str)), label_table.source, tables3d[0].source, report)
+    bag = _rows_of(ids, inst.molecules, label_table.source, tables3d[0].source, report)
     keep = row2d >= 0 if options.keep_empty_bags else (row2d >= 0) & (bag >= 0)
     _say_drops(keep, row2d, bag, options.keep_empty_bags, report)
     kept = np.flatnonzero(keep)
     if not kept.size:
         raise DataError(label_table.source, "no molecule is in all tables", do="check that the ID columns hold the same names")
+    order, offsets = _grouped(ids[kept], inst)
+    xinst = inst.features(order, allow_missing=options.allow_missing_features)
     x2d = table2d.take(row2d[kept]).features(names2d, allow_missing=options.allow_missing_features)
-    order, offsets = _grouped(ids[kept], inst.ids)
     bags = _finished(
         label_table,
         ids,
         kept,
         raw,
-        (x2d, _taken(inst.features, order), inst.conf_ids[order], offsets),
+        (x2d, xinst, inst.conf_ids[order], offsets),
         (names2d, inst.names),
         columns,
         report,
@@ -89,8 +81,10 @@ def load_tables(
     return dataclasses.replace(bags, provenance={"made_by": "load_tables", "tables": sources})
 
 
-def _open(source: str | Path | pd.DataFrame, name: str, text_columns: Sequence[str]) -> Table:
-    return from_frame(source, name) if isinstance(source, pd.DataFrame) else read_table(source, text_columns)
+def _open(
+    source: str | Path | pd.DataFrame, name: str, text_columns: Sequence[str], read: Callable[..., Table] = open_table
+) -> Table:
+    return from_frame(source, name) if isinstance(source, pd.DataFrame) else read(source, text_columns)
 
 
 def _unique(table: Table, column: str) -> np.ndarray:
@@ -125,64 +119,9 @@ def _say_drops(keep: np.ndarray, row2d: np.ndarray, bag: np.ndarray, keep_empty:
         )
 
 
-def _join_instances(
-    tables: list[Table], columns: Columns, not_features: frozenset[str], options: TableOptions, report: Report
-) -> Instances:
-    """Inner-join the instance tables on (ID, conf_id); duplicate keys are averaged within their table, with a count."""
-    parts = [_instances(table, columns, not_features, options, report) for table in tables]
-    first = parts[0]
-    names = list(first.names)
-    for table, part in zip(tables[1:], parts[1:], strict=True):
-        shared = sorted(set(names) & set(part.names))
-        if shared:
-            raise DataError(
-                table.source, "has a feature that an earlier instance table has too", column=shared[0], do="rename one"
-            )
-        names += part.names
-    keys = _keys([part.ids for part in parts], [part.conf_ids for part in parts])
-    rows = [np.arange(len(first.ids)), *(pd.Index(key).get_indexer(pd.Index(keys[0])) for key in keys[1:])]
-    keep = np.logical_and.reduce([row >= 0 for row in rows])
-    if not keep.any():
-        raise DataError(tables[1].source, f"shares no (ID, conf_id) with {tables[0].source}", do="check both columns")
-    for table, part in zip(tables, parts, strict=True):
-        lost = len(part.ids) - int(keep.sum())
-        if lost:
-            report.say(f"{table.source}: {lost} conformers are not in every instance table and are left out")
-    features = np.concatenate([_taken(part.features, row[keep]) for part, row in zip(parts, rows, strict=True)], axis=1)
-    return Instances(first.ids[keep], first.conf_ids[keep], features, tuple(names))
-
-
-def _instances(
-    table: Table, columns: Columns, not_features: frozenset[str], options: TableOptions, report: Report
-) -> Instances:
-    if not len(table):
-        raise DataError(table.source, "has no usable row", do="check its status and error columns")
-    ids, conf_ids = table.text(columns.id), table.text(columns.conf)
-    names = tuple(table.feature_names(not_features))
-    features = table.features(names, allow_missing=options.allow_missing_features)
-    codes, unique = pd.factorize(_keys([ids], [conf_ids])[0])
-    if len(unique) == len(codes):
-        return Instances(ids, conf_ids, features, names)
-    report.say(f"{table.source}: {len(codes) - len(unique)} rows repeat an (ID, conf_id); each such group is averaged")
-    mean = np.asarray(pd.DataFrame(features.astype(np.float64)).groupby(codes).mean(), dtype=np.float32)
-    first = np.unique(codes, return_index=True)[1]
-    return Instances(ids[first], conf_ids[first], mean, names)
-
-
-def _keys(ids: Sequence[np.ndarray], conf_ids: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """A number for each (ID, conf_id) of each table, the same in all tables: int64, joined much faster than pairs of text."""
-    molecule, (conformer, names) = pd.factorize(np.concatenate(ids))[0], pd.factorize(np.concatenate(conf_ids))
-    return np.split(molecule * len(names) + conformer, np.cumsum([len(table) for table in ids])[:-1])
-
-
-def _taken(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """values[rows], not copied where that is all of them in order."""
-    return values if np.array_equal(rows, np.arange(len(values))) else values[rows]
-
-
-def _grouped(ids: np.ndarray, instance_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The instance rows of these molecules, bag after bag in the molecules' order, and the offsets [M+1]."""
-    molecule = pd.Index(ids).get_indexer(pd.Index(instance_ids))
+def _grouped(ids: np.ndarray, inst: Instances) -> tuple[np.ndarray, np.ndarray]:
+    """The instances of these molecules, bag after bag in the molecules' order, and the offsets [M+1]."""
+    molecule = pd.Index(ids).get_indexer(pd.Index(inst.ids))[inst.molecule]
     order = np.argsort(molecule, kind="stable")
     order = order[np.searchsorted(molecule[order], 0) :]
     counts = np.bincount(molecule[molecule >= 0], minlength=len(ids))
@@ -203,7 +142,7 @@ def _finished(
     raw = raw.take(kept)
     split = table.text(columns.split) if columns.split in table.names else np.full(len(table), "train", dtype=object)
     fold = fold_numbers(table, columns.fold)
-    smiles = next((table.data[c].to_pandas().to_numpy(object) for c in SMILES_COLUMNS if c in table.names), None)
+    smiles = next((table.column(c).to_pandas().to_numpy(object) for c in SMILES_COLUMNS if c in table.names), None)
     text = "\n".join([*ids[kept], "", *conf_ids, "", *split[kept], *names[0], *names[1]])
     content = content_hash(x2d, xinst, offsets, raw.y, raw.w, raw.abs, raw.w_abs, raw.fluo, raw.w_fluo, fold[kept], text=text)
     return BagData(

@@ -18,7 +18,7 @@ def groups_of(path: Path, column: str, ids: np.ndarray) -> np.ndarray:
     if repeated.size:
         row = int(repeated[0])
         raise DataError(path, "ID appears twice", row=table.row(row), column="ID", got=own[row], do="keep one row of it")
-    cells = table.data[column].to_pandas()
+    cells = table.column(column).to_pandas()
     values = np.array(["" if pd.isna(value) else str(value).strip() for value in cells], dtype=object)
     rows = pd.Index(own).get_indexer(pd.Index(ids))
     if (rows < 0).all():

@@ -42,7 +42,7 @@ class Labelled:
     def cells(self, column: str) -> np.ndarray:
         """A column as text [M], '' where empty; whole floats without '.0'."""
         self.table.require(column)
-        values = self.table.data[column].to_pandas()
+        values = self.table.column(column).to_pandas()
         if pd.api.types.is_float_dtype(values):
             return np.array(["" if np.isnan(value) else f"{value:g}" for value in values], dtype=object)
         return np.array(["" if pd.isna(value) else str(value).strip() for value in values], dtype=object)
@@ -70,7 +70,7 @@ def endpoint_columns(table: Table, tasks: TaskSet, columns: Columns | None = Non
     if any(endpoint.label in table.names for endpoint in tasks.endpoints):
         return ()
     never = {*(columns or Columns()).reserved, *tasks.target_columns, *SMILES_COLUMNS, "plate", "well"}
-    found = tuple(name for name in table.names if name not in never and _is_binary(table.data[name].to_pandas()))
+    found = tuple(name for name in table.names if name not in never and _is_binary(table.column(name).to_pandas()))
     return found if len(found) <= MAX_TASKS else ()
 
 

@@ -159,7 +159,7 @@ def test_the_real_files_come_in_whole_with_their_quirks_named(tmp_path):
     for quirk in ("'N' instead of 'ID'", "'Transmittance (qualitative)'", "2 SMILES differently (ID 37605, 76967), the same"):
         assert said.count(quirk) == 1
     table = read_table(tmp_path / "euos25.parquet")
-    frame = table.data.to_pandas()
+    frame = table.frame()
     train = frame[frame["split"] == "train"]
     assert len(train) == 68_972
     assert (frame["split"] == "test").sum() == 29_420

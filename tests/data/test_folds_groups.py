@@ -138,7 +138,7 @@ def test_the_report_counts_and_finds_the_nearest_molecule():
 
 
 def test_the_command_writes_a_fold_column_for_the_splits_asked_for(tmp_path: Path):
-    frame = molecules(split=["train"] * 40 + ["test"] * 8).table.data.to_pandas()
+    frame = molecules(split=["train"] * 40 + ["test"] * 8).table.frame()
     frame.to_csv(tmp_path / "labels.csv", index=False)
     tasks = tmp_path / "tasks.json"
     tasks.write_text('{"name": "two", "endpoints": [{"name": "assay_0"}, {"name": "assay_1"}]}')
