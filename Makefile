@@ -13,8 +13,8 @@ workbench: $(VENV)/.workbench   ## the apps in your browser; the demo is made fi
 demo: $(VENV)/.chem   ## the whole way on 600 molecules, in runs/demo
 	$(BIN)/milbench demo --out runs/demo
 
-test: $(VENV)/.dev    ## the fast tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev    ## the fast tests, on every core
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.dev    ## style, types, layers
 	$(BIN)/ruff check .
