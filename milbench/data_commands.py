@@ -46,7 +46,9 @@ class SubmitConfig:
     out: Path
     """File to write (.csv)."""
     also: tuple[Path, ...] = ()
-    """Further predictions of the same molecules; what is submitted is the mean of all (other models or seeds)."""
+    """Further predictions of the same molecules; what is submitted is the average of all (other models or seeds)."""
+    average: Literal["mean", "logit"] = "mean"
+    """What is averaged: probabilities, or their logits, so that every model ranks a rare endpoint alike."""
     with_ids: bool = False
     """Keep the ID as first column, for yourself; the challenge takes none."""
 
@@ -140,6 +142,7 @@ def run_import(config: ImportConfig) -> Said:
 def run_submit(config: SubmitConfig) -> Said:
     """Write a submission."""
     from milbench.data.euos25_submission import SUBMISSION, submission, submission_order
+    from milbench.data.scoring import averaged
     from milbench.data.tables import read_table
     from milbench.files import write_table
 
@@ -148,9 +151,11 @@ def run_submit(config: SubmitConfig) -> Said:
     order = submission_order(config.folder)
     paths = (config.predictions, *config.also)
     tables = [submission(read_table(path, ("ID",)), order, with_ids=config.with_ids) for path in paths]
-    table = tables[0].assign(**{name: sum(one[name] for one in tables) / len(tables) for name in SUBMISSION.values()})
+    names = list(SUBMISSION.values())
+    table = tables[0].copy()
+    table[names] = averaged([one[names].to_numpy() for one in tables], config.average)
     write_table(config.out, table)
-    mean = f"the mean of {len(tables)} tables, " if config.also else ""
+    mean = f"the {'mean' if config.average == 'mean' else 'mean logit'} of {len(tables)} tables, " if config.also else ""
     said = f"{mean}{len(table):,} rows in the order of the test file: {', '.join(table.columns)}"
     return [f"written: {config.out}, {said}"], 0
 

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -26,7 +26,9 @@ class ScoreConfig:
     labels: OptionalPath = None
     """Table with ID and the label columns; default: the label_<endpoint> columns beside the predictions."""
     also: tuple[Path, ...] = ()
-    """Further predictions of the same molecules; what is scored is the mean of all (other folds, seeds or models)."""
+    """Further predictions of the same molecules; what is scored is the average of all (other folds, seeds or models)."""
+    average: Literal["mean", "logit"] = "mean"
+    """What is averaged: probabilities, or their logits, so that every model ranks a rare endpoint alike."""
     against: OptionalPath = None
     """Other predictions to compare with, the same molecules drawn for both."""
     without: tuple[str, ...] = ()
@@ -46,7 +48,7 @@ class ScoreConfig:
     json: OptionalPath = None
     """Write the scores here too."""
     out: OptionalPath = None
-    """Write the mean predictions here, with their labels (.parquet or .csv)."""
+    """Write the average predictions here, with their labels (.parquet or .csv)."""
 
     def __post_init__(self) -> None:
         if self.without and self.groups is None and self.labels is None:
@@ -60,7 +62,7 @@ def run_score(config: ScoreConfig) -> tuple[list[str], int]:
 
     from milbench.files import write_json, write_table
 
-    result, left_out = _mean([_read(path, config) for path in (config.predictions, *config.also)])
+    result, left_out = _average([_read(path, config) for path in (config.predictions, *config.also)], config.average)
     other = None if config.against is None else _read(config.against, config)[0]
     lines, found = _told(result, other, config)
     lines = [*lines, *left_out]
@@ -94,12 +96,14 @@ def _read(path: Path, config: ScoreConfig) -> tuple["Result", tuple[str, ...]]:
     return Result(*what, joined.ids, joined.y, joined.p, joined.weights, folds_in(table)), joined.left_out
 
 
-def _mean(parts: "list[tuple[Result, tuple[str, ...]]]") -> "tuple[Result, tuple[str, ...]]":
-    """The mean predictions of the molecules that all have; what is left out, in words."""
+def _average(parts: "list[tuple[Result, tuple[str, ...]]]", how: str) -> "tuple[Result, tuple[str, ...]]":
+    """The average predictions of the molecules that all have; what is left out, in words."""
     import dataclasses
 
     import numpy as np
     import pandas as pd
+
+    from milbench.data.scoring import averaged
 
     (first, said), *others = parts
     rows = [pd.Index(other.ids).get_indexer(pd.Index(first.ids)) for other, _ in others]
@@ -107,11 +111,12 @@ def _mean(parts: "list[tuple[Result, tuple[str, ...]]]") -> "tuple[Result, tuple
     if not there.any():
         raise DataError("--also", "shares no molecule with the predictions", do="average predictions of the same molecules")
     whole = [first.p[there], *(other.p[row[there]] for (other, _), row in zip(others, rows, strict=True))]
+    name = "mean" if how == "mean" else "mean logit"
     if others:
-        log.info("the mean of %d tables, on the %d molecules that are in all", len(parts), int(there.sum()))
+        log.info("the %s of %d tables, on the %d molecules that are in all", name, len(parts), int(there.sum()))
     folds = first.folds if all(other.folds == first.folds for other, _ in others) else 0
-    run = f"the mean of {len(parts)}" if others else first.run
-    return dataclasses.replace(first.take(np.flatnonzero(there)), run=run, p=np.mean(whole, axis=0), folds=folds), said
+    run = f"the {name} of {len(parts)}" if others else first.run
+    return dataclasses.replace(first.take(np.flatnonzero(there)), run=run, p=averaged(whole, how), folds=folds), said
 
 
 def _others(result: "Result", config: ScoreConfig) -> "Result | None":

@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from milbench.data.comparison import compare
 from milbench.data.results import read_result, result_table
-from milbench.data.scoring import score
+from milbench.data.scoring import averaged, score
 from milbench.errors import ConfigError, DataError
 from milbench.files import read_json
 from milbench.score_command import ScoreConfig, run_score
@@ -61,6 +64,25 @@ def test_predictions_are_averaged_and_kept(home: Path) -> None:
     assert np.allclose(mean.p, (a.p + b.p) / 2)
     assert mean.ids.tolist() == a.ids.tolist()
     assert np.array_equal(mean.weights, a.weights, equal_nan=True)
+
+
+def test_logits_are_averaged_where_asked_for(home: Path) -> None:
+    lines, _ = run_score(
+        asked(home, also=(home / "b.parquet",), average="logit", out=home / "mean.parquet", against=home / "a.parquet")
+    )
+    a, b, mean = (read_result(home / f"{name}.parquet", name, "x") for name in ("a", "b", "mean"))
+    odds = np.sqrt(a.p / (1 - a.p) * b.p / (1 - b.p))
+    assert np.allclose(mean.p, odds / (1 + odds))
+    assert any(line.startswith("the mean logit of 2") for line in lines)
+
+
+@given(st.lists(arrays(float, (3, 2), elements=st.floats(0, 1)), min_size=1, max_size=4), st.sampled_from(["mean", "logit"]))
+def test_an_average_lies_between_what_is_averaged_whatever_their_order(parts: list[np.ndarray], how: str) -> None:
+    found = averaged(parts, how)
+    assert np.array_equal(found.shape, (3, 2))
+    assert (found >= np.min(parts, axis=0) - 2e-7).all()
+    assert (found <= np.max(parts, axis=0) + 2e-7).all()
+    assert np.allclose(averaged(parts[::-1], how), found)
 
 
 def test_two_runs_are_compared_on_the_same_molecules(home: Path) -> None:
