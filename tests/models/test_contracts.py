@@ -33,7 +33,7 @@ def test_the_attention_pool_holds_its_contract_with_other_options(options: dict)
 
 
 @pytest.mark.parametrize(
-    ("registry", "name"), [(r, name) for r in (MOL_EMBEDDERS, INST_EMBEDDERS) for name in r.names()], ids=str
+    ("registry", "name"), [pytest.param(r, n, id=f"{r.kind} {n}") for r in (MOL_EMBEDDERS, INST_EMBEDDERS) for n in r.names()]
 )
 def test_every_registered_embedder_holds_its_contract(registry, name: str) -> None:
     for widths in ({}, {"input_dim": 32, "hidden_dim": 32}):
