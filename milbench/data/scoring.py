@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 
 from milbench.data.bootstrap import Ladder, Ranking, interval, plain, resampled, stratified
 from milbench.data.tables import Table
@@ -158,6 +157,8 @@ def averaged(parts: Sequence[np.ndarray], how: str) -> np.ndarray:
     A logit ranks a rare endpoint by every model: in a mean the one with the largest probabilities decides. Probabilities
     count as between 1e-7 and 1 - 1e-7.
     """
+    from scipy.special import expit, logit  # takes a while, and the apps import this module
+
     if how == "mean":
         return np.asarray(np.mean(parts, axis=0))
     return np.asarray(expit(np.mean([logit(np.clip(part, _LEAST, 1 - _LEAST)) for part in parts], axis=0)))
