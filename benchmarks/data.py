@@ -110,17 +110,20 @@ def loading(bags: BagData, folder: Path, rounds: int) -> list[str]:
     rows = [row("tables", "molecules", n, in_turns(lambda: load_tables(labels, feat2d, instances), reference, rounds))]
     rows.append(row("store", "molecules", n, in_turns(lambda: load_store(store), reference, rounds)))
     rows.append(row("store, mapped", "molecules", n, in_turns(lambda: load_store(store, mmap=True), reference, rounds)))
-    return [*rows, "", *memory(store, labels, feat2d, *instances)]
+    return rows
 
 
-def memory(store: Path, *tables: Path) -> list[str]:
+def memory(bags: BagData, folder: Path) -> list[str]:
     """Peak of a process that loads, over its arrays."""
-    out = []
+    folder.mkdir(exist_ok=True)
+    tables, out = write_tables(bags, folder), []
+    store = save_store(folder / "store_of_all", bags, EUOS25, provenance={"made_by": "data.py"})
     for kind, paths in (("tables", tables), ("store", (store,))):
         command = [sys.executable, "-c", MEMORY, kind, *map(str, paths)]
         told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()
         peak, arrays = map(float, told)
-        out.append(f"Peak memory while loading {kind}: {peak:,.0f} MiB, {peak / arrays:.2f} × the arrays ({arrays:,.0f} MiB).")
+        of = f"{kind} of {len(bags):,} molecules: {peak:,.0f} MiB"
+        out.append(f"Peak memory while loading {of}, {peak / arrays:.2f} × the arrays ({arrays:,.0f} MiB).")
     return out
 
 
@@ -179,7 +182,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         rows = [drawing(bags, options.rounds), exporting(bags, folder, options.rounds), *loading(bags, folder, options.rounds)]
-    lines = [ABOUT.format(molecules=options.molecules), "", command, "", about, "", *head, *rows]
+        peaks = memory(bags, folder) + memory(synthetic_bags(6 * options.molecules), folder / "more")
+    lines = [ABOUT.format(molecules=options.molecules), "", command, "", about, "", *head, *rows, "", *peaks]
     sys.stdout.write("\n".join(lines) + "\n")
     if options.write:
         write_section("data.py", "\n".join(lines))
