@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -47,6 +47,22 @@ class Claims:
         """One worker of the folder at a time."""
         with lend_lock(self.lease.folder / "turn", _LOCK_WAIT_S):
             yield
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """What ends this worker, at whatever moment, leaves its RUNNING trials to be run again."""
+        if kind is None:
+            return
+        try:
+            own = [trial for trial in self._trials() if trial.state == TrialState.RUNNING]
+        except STORAGE_ERRORS as error:
+            log.warning("the study could not be read to leave its trials: %s", str(error).splitlines()[0])
+            return
+        for trial in own:
+            if trial.user_attrs.get(WORKER) == self.lease.name:
+                self.leave(trial)
 
     def take(self, budget: int) -> FrozenTrial | None:
         """A trial to run, RUNNING and this worker's; None as long as the rest of the budget is others' work."""

@@ -133,8 +133,7 @@ class MILStudyRunner:
         check_search_space(self.validator.data.tasks, run.pins, run.ranges)
         study = self.open()
         try:
-            with lease(self.folder / WORKERS) as own:
-                claims = Claims(study, own)
+            with lease(self.folder / WORKERS) as own, Claims(study, own) as claims:
                 claims.reap()
                 first = len(study.get_trials(deepcopy=False))
                 self._forget_work(study)
@@ -170,9 +169,6 @@ class MILStudyRunner:
                 self._record(claims, claimed, trial, outcome)
         except UpdateFinishedTrialError:
             log.warning("trial %d was given up by another worker, which saw no sign of life; it is run again", claimed.number)
-        except BaseException:
-            claims.leave(claimed)
-            raise
 
     def _outcome(self, trial: optuna.Trial, settings: dict[str, Any] | None) -> "CVResult | StudyError | None":
         """What the objective gives: all folds, None where it was pruned, or why it failed."""

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from milbench.errors import StudyError
 from milbench.files import lend_lock, write_json
 from milbench.run_config import PrunerConfig
+from milbench.training.claims import Claims
 from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.fold import Epoch
 from milbench.training.module import MILModule
@@ -142,3 +143,20 @@ def test_other_data_or_settings_have_another_folder(tmp_path: Path) -> None:
             dataclasses.replace(validator, work=tmp_path).objective(optuna.create_study().ask())
         keys = {path.name for path in tmp_path.iterdir() if path.is_dir()}
     assert len(keys) == 4
+
+
+def test_a_worker_that_is_ended_before_its_trial_begins_leaves_none_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Claims._create
+
+    def create(self: Claims, *args: Any) -> FrozenTrial:
+        honest(self, *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Claims, "_create", create)
+        runner(tmp_path, trials=1).run()
+    assert [trial.state for trial in trials_of(tmp_path)] == [TrialState.FAIL]
+    runner(tmp_path, trials=1).run()
+    assert [trial.state for trial in trials_of(tmp_path)] == [TrialState.FAIL, TrialState.COMPLETE]
