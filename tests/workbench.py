@@ -133,7 +133,7 @@ class Complaints:
 
     def listen(self, page: Any) -> None:
         """Hear everything that `page` does from now on."""
-        page.on("console", lambda said: self.add(f"console: {said.text}") if _is_error(said) else None)
+        page.on("console", lambda said: self.add(f"console: {said.text}") if is_error(said.type, said.text) else None)
         page.on("pageerror", lambda error: self.add(f"uncaught: {error}"))
         page.on("response", lambda answer: self.add(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
         page.on("request", lambda request: None if is_local(request.url) else self.add(f"foreign: {request.url}"))
@@ -151,9 +151,16 @@ class Complaints:
             self.lines.append(line)
 
 
-def _is_error(said: Any) -> bool:
+TAKEN_AWAY = re.compile(
+    r"PlotlyPlugin:  TypeError: Cannot read properties of undefined \(reading '_redrawFromAutoMarginCount'\)"
+)
+"""What plotly.js says of a figure whose place another output takes while it is still drawn (plotly.js #5159), as when a study is
+launched in the second in which the page opens. Nothing of it is on the page any more."""
+
+
+def is_error(kind: str, text: str) -> bool:
     """Of a console's lines those that tell of an error: marimo writes what a cell raised, and toasts, as a plain line."""
-    return said.type == "error" or "Traceback (most recent call last)" in said.text
+    return (kind == "error" and not TAKEN_AWAY.match(text)) or "Traceback (most recent call last)" in text
 
 
 def is_local(url: str) -> bool:
