@@ -151,11 +151,9 @@ class Complaints:
             self.lines.append(line)
 
 
-TAKEN_AWAY = re.compile(
-    r"PlotlyPlugin:  TypeError: Cannot read properties of undefined \(reading '_redrawFromAutoMarginCount'\)"
-)
-"""What plotly.js says of a figure whose place another output takes while it is still drawn (plotly.js #5159), as when a study is
-launched in the second in which the page opens. Nothing of it is on the page any more."""
+TAKEN_AWAY = re.compile(r"PlotlyPlugin:  TypeError: Cannot read properties of undefined .*'_redrawFromAutoMarginCount'")
+"""What plotly.js says of a figure whose place another output takes while it is still drawn (plotly.js #5159), as when a study
+is launched in the second in which the page opens. Nothing of it is on the page any more."""
 
 
 def is_error(kind: str, text: str) -> bool:
