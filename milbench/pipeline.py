@@ -27,7 +27,7 @@ from milbench.flags import assigned, gathered
 from milbench.hpo import Search
 from milbench.progress import progress
 from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least
-from milbench.runlog import RunFolder
+from milbench.runlog import SEARCH, RunFolder
 from milbench.storage_url import shown
 from milbench.tasks import TaskSet, load_tasks
 from milbench.training.final import MEMBERS, MILFinalData, MILFinalTrainer
@@ -276,8 +276,9 @@ class MILPipelineOrchestrator:
         data = HPODataBuilder(environment).build()
         given = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
         given["storage"] = shown(self.config.storage or "")
-        about = {"seed": self.config.seed, "data": data.bags.content, "notes": list(data.bags.notes)}
-        environment.folder.describe(arguments=given, cwd=Path.cwd(), **about)
+        about: dict[str, Any] = {"seed": self.config.seed, "data": data.bags.content, "notes": list(data.bags.notes)}
+        asked = {"arguments": given, "cwd": Path.cwd()}
+        environment.folder.describe(**asked, **about, **({SEARCH: asked} if self.config.run_hpo else {}))
         return data
 
     def _study(self, environment: PipelineEnvironment, data: PreparedHPOData) -> optuna.Study:

@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from milbench.errors import MilbenchError
-from milbench.files import append_json, append_line, make_folder, write_json
+from milbench.files import append_json, append_line, make_folder, read_json, write_json
 from milbench.progress import listeners
 from milbench.run_config import JOB_VARIABLE, RUN_FOLDER_VARIABLE
 from milbench.stopping import stop_signals
 from milbench.version import __version__
 
+SEARCH = "search"
+"""Key of run_meta.json: what the study of this folder was asked to do, and where; later runs in the folder leave it."""
 _STARTED = time.time()
 _STATUS_S = 1.0
 """Progress is written at most this often."""
@@ -61,8 +63,10 @@ class RunFolder:
         append_json(self.path / "metrics.jsonl", {"time": round(time.time(), 3), **values})
 
     def describe(self, **values: Any) -> None:
-        """run_meta.json: versions, hardware, and what the caller adds."""
-        write_json(self.path / "run_meta.json", {"versions": versions(), "hardware": hardware(), "git": git_state(), **values})
+        """run_meta.json: versions, hardware, and what the caller adds. What a study was asked, SEARCH, outlives later runs."""
+        path = self.path / "run_meta.json"
+        searched = {SEARCH: there[SEARCH]} if path.is_file() and SEARCH in (there := read_json(path)) else {}
+        write_json(path, {"versions": versions(), "hardware": hardware(), "git": git_state(), **searched, **values})
 
     @contextmanager
     def logging(self) -> Iterator[None]:

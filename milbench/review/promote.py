@@ -12,9 +12,12 @@ from milbench.flags import assigned, flags_of, from_record
 from milbench.jobs import Job, submit
 from milbench.review.study import StudyView
 from milbench.run_config import PipelineConfig
+from milbench.runlog import SEARCH
 from milbench.tasks import TaskSet, load_tasks
 
 PARAMETERS = "params.json"
+_OF_THE_SEARCH = ("trials", "range", "storage", "workers", "enqueue")
+"""What a final training is not asked."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,10 @@ def promotion(view: StudyView, trial: int, folder: Path) -> Promotion:
         study_dir=folder,
         best_params_json=folder / PARAMETERS,
         run_hpo=False,
-        trials=PipelineConfig.trials,
         fix=(),
-        range=(),
-        storage=None,
         attn_out=None,
+        fold_models=False,
+        **{name: getattr(PipelineConfig, name) for name in _OF_THE_SEARCH},
     )
     return Promotion(trial, folder, complete_params(view, trial, tasks), config)
 
@@ -82,6 +84,9 @@ def study_config(folder: Path) -> PipelineConfig:
     if not path.is_file():
         raise DataError(folder, "does not say what it was run on (no run_meta.json)", do="run its command again")
     meta = read_json(path)
+    meta = meta.get(SEARCH, meta)
+    if not meta["arguments"].get("run_hpo"):
+        raise DataError(folder, "does not say how it was searched", do="run its search again: finished trials stay")
     config = from_record(PipelineConfig, meta["arguments"], study_dir=folder)
     base = Path(meta.get("cwd", "."))
     base = Path() if base == Path.cwd() else base  # as it was given

@@ -1,5 +1,8 @@
 """Importance, two trials side by side, notes, promotion."""
 
+import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,13 @@ import pytest
 
 from milbench.configs import HPOConfig
 from milbench.errors import DataError, StudyError
-from milbench.pipeline import PipelineConfigFactory
+from milbench.pipeline import MILPipelineOrchestrator, PipelineConfigFactory, PipelineEnvironmentFactory
 from milbench.review.compare import compare
 from milbench.review.importance import LEAST, importance
 from milbench.review.notes import read_notes, write_note
 from milbench.review.promote import promotion, study_config
 from milbench.review.study import StudyView
+from milbench.run_config import PipelineConfig
 from milbench.tasks import EUOS25
 from milbench.trial_tables import params_table, rows, trials_table
 from runs import PINS
@@ -151,6 +155,40 @@ def test_the_promotion_command_trains_on_the_studys_data_and_settings(view: Stud
     made.prepare()  # the same again is no harm
     with pytest.raises(StudyError, match="holds another run; choose another name"):
         promotion(view, 1, tmp_path / "final").prepare()
+
+
+def test_a_final_run_in_the_studys_folder_changes_nothing_of_a_promotion(
+    view: StudyView, study_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(study_dir, folder)
+    asked = study_config(folder)
+    MILPipelineOrchestrator(PipelineConfig(study_dir=folder, store=asked.store, max_epochs=1, nn_accelerator="cpu")).run()
+    assert json.loads((folder / "run_meta.json").read_text())["arguments"]["fix"] == []
+    assert study_config(folder) == asked
+    here = dataclasses.replace(view, folder=folder)
+    assert promotion(here, 0, tmp_path / "final") == promotion(view, 0, tmp_path / "final")
+
+
+def test_what_is_of_the_search_alone_is_left_out_of_a_promotion(view: StudyView, study_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(study_dir, folder)
+    meta = json.loads((folder / "run_meta.json").read_text())
+    meta["search"]["arguments"] |= {"workers": 2, "enqueue": "trials.json", "fold_models": True, "storage": "journal:x"}
+    (folder / "run_meta.json").write_text(json.dumps(meta))
+    made = promotion(dataclasses.replace(view, folder=folder), 0, tmp_path / "final")
+    made.prepare()
+    assert PipelineEnvironmentFactory(PipelineConfigFactory().parse(made.command[1:])).create().run.pins == {}
+    assert not made.config.fold_models
+
+
+def test_a_folder_in_which_nothing_was_searched_cannot_be_promoted_from(study_dir: Path, tmp_path: Path) -> None:
+    meta = json.loads((study_dir / "run_meta.json").read_text())
+    del meta["search"]
+    meta["arguments"]["run_hpo"] = False
+    (tmp_path / "run_meta.json").write_text(json.dumps(meta))
+    with pytest.raises(DataError, match="does not say how it was searched; run its search again"):
+        study_config(tmp_path)
 
 
 def test_a_study_whose_data_are_gone_cannot_be_promoted(view: StudyView, study_dir: Path, tmp_path: Path) -> None:
