@@ -91,8 +91,9 @@ class FoldsModule(lightning.LightningModule):
         if due:
             self.stack.hand_out(due)
             optimizer = self.optimizers()
-            done = self.current_epoch + batch_idx / self.trainer.num_training_batches
-            set_learning_rate(optimizer, self.hpo.optimization, done, self.trainer.max_epochs)
+            for k in (self.live[place] for place in due):
+                done = self.current_epoch + batch_idx / self.lengths[k]
+                set_learning_rate(optimizer.param_groups[k], self.hpo.optimization, done, self.trainer.max_epochs)  # type: ignore[union-attr]
             optimizer.step()  # type: ignore[union-attr]
             self.stack.clear(due)
 
@@ -117,4 +118,4 @@ class FoldsModule(lightning.LightningModule):
             self.metrics[k] = evaluate(raw.y[rows], self.val_logits[k], raw.w[rows], self.tasks)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return optimizer_of(self.model, self.hpo)
+        return optimizer_of(list(self.model), self.hpo)

@@ -67,7 +67,7 @@ class MILModule(lightning.LightningModule):
         if self.steps_at(batch_idx):
             optimizer = self.optimizers()
             done = self.current_epoch + batch_idx / self.trainer.num_training_batches
-            set_learning_rate(optimizer, self.hpo.optimization, done, self.trainer.max_epochs)
+            set_learning_rate(optimizer.param_groups[0], self.hpo.optimization, done, self.trainer.max_epochs)  # type: ignore[union-attr]
             optimizer.step()  # type: ignore[union-attr]
             optimizer.zero_grad()  # type: ignore[union-attr]
             self._since_step.clear()
@@ -131,7 +131,7 @@ class MILModule(lightning.LightningModule):
         self.log_dict({"val_macro_ap": self.metrics.macro_ap, "val_min_ap": self.metrics.min_ap}, batch_size=len(rows))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return optimizer_of(self.model, self.hpo)
+        return optimizer_of([self.model], self.hpo)
 
 
 def on_one_device(losses: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -148,7 +148,8 @@ def refuse_nan(label: str, epoch: int, model: MILTaskAttnMixerWithAux, logits: n
     raise StudyError(f"{label}, epoch {epoch}", what, do="lower lr, or check the features' range")
 
 
-def optimizer_of(model: nn.Module, config: HPOConfig) -> torch.optim.Optimizer:
-    """AdamW over everything that is trained."""
+def optimizer_of(models: Sequence[nn.Module], config: HPOConfig) -> torch.optim.Optimizer:
+    """AdamW over everything that is trained, a parameter group a model."""
     options: dict[str, Any] = {"lr": config.optimization.lr, "weight_decay": config.optimization.weight_decay}
-    return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True, **options)
+    groups = [{"params": [p for p in model.parameters() if p.requires_grad]} for model in models]
+    return torch.optim.AdamW(groups, fused=True, **options)

@@ -10,13 +10,12 @@ _FIRST = 1 / 25
 _MOMENTUM = (0.85, 0.95)
 
 
-def set_learning_rate(optimizer: Any, config: OptimizationConfig, done: float, epochs: int | None) -> None:
-    """Give every group of an AdamW the rate, and with onecycle the β1, of a step after `done` of `epochs` epochs."""
+def set_learning_rate(group: dict[str, Any], config: OptimizationConfig, done: float, epochs: int | None) -> None:
+    """Give a parameter group of AdamW the rate, and with onecycle the β1, of a step after `done` of `epochs` epochs."""
     share, beta1 = _SCHEDULES[config.lr_schedule](done / epochs if epochs else 0.0)
-    for group in optimizer.param_groups:
-        group["lr"] = config.lr * share
-        if beta1 is not None:
-            group["betas"] = (beta1, group["betas"][1])
+    group["lr"] = config.lr * share
+    if beta1 is not None:
+        group["betas"] = (beta1, group["betas"][1])
 
 
 def _constant(_: float) -> tuple[float, float | None]:

@@ -75,10 +75,11 @@ def same_results(a: Sequence[FoldResult], b: Sequence[FoldResult]) -> bool:
 
 
 @pytest.mark.usefixtures("ones")
-def test_folds_of_unequal_length_that_stop_at_different_epochs_end_as_one_by_one() -> None:
-    folds = each_fold(uneven())
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "onecycle"])
+def test_folds_of_unequal_length_that_stop_at_different_epochs_end_as_one_by_one(schedule: str) -> None:
+    folds, config = each_fold(uneven()), HPOConfig.from_params({**PARAMS, "lr_schedule": schedule}, EUOS25, runtime=CPU)
     assert [len(fold.sampler(CONFIG)) for fold in folds] == [9, 8, 6]
-    alone, both = one_by_one(folds), at_once(folds)
+    alone, both = one_by_one(folds, config), at_once(folds, config)
     assert len({result.epochs for result in alone}) > 1  # else no fold would have left
     for a, b in zip(alone, both, strict=True):
         assert (a.epochs, a.best_epoch) == (b.epochs, b.best_epoch)
