@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -147,10 +147,7 @@ def remove(path: str | Path) -> bool:
 def hold_lock(path: str | Path) -> Iterator[None]:
     """Lock `path` for as long as the context lasts; the kernel lets go when the process ends, however it ends."""
     path = Path(path)
-    with _space_for(path):
-        file = path.open("w")
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with _locked(path):
         try:
             yield
         finally:
@@ -177,17 +174,31 @@ def lend_lock(path: str | Path, wait_s: float = 2.0) -> Iterator[int]:
 
     Waits for whoever only looks whether it is held (`is_locked`); a holder that stays is a BlockingIOError.
     """
-    with Path(path).open("a") as file:
-        until = time.monotonic() + wait_s
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.02)
+    with _locked(Path(path), wait_s) as file:
         yield file.fileno()
+
+
+def _locked(path: Path, wait_s: float = 0.0) -> IO[str]:
+    """`path`, open and locked; a BlockingIOError where another holds it for longer than `wait_s`."""
+    until = time.monotonic() + wait_s
+    while True:
+        with _space_for(path):
+            file = path.open("a")
+        if _is_ours(file, path):
+            return file
+        file.close()
+        if time.monotonic() > until:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
+        time.sleep(0.02)
+
+
+def _is_ours(file: IO[str], path: Path) -> bool:
+    """Lock an open file; whether that was free, and is what lies at `path` still: who held it may have removed it meanwhile."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def is_locked(path: str | Path) -> bool:

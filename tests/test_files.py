@@ -4,7 +4,9 @@ import json
 import multiprocessing
 import os
 import re
+import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,9 @@ from milbench.files import (
     atomic_folder,
     atomic_path,
     content_hash,
+    hold_lock,
+    is_locked,
+    lend_lock,
     make_folder,
     read_array,
     read_json,
@@ -220,3 +225,29 @@ def test_the_content_hash_sees_every_bit_shape_type_and_text() -> None:
     ]
     assert len(set(others)) == len(others)
     assert content_hash(x.reshape(2, 3).T.copy().T) == content_hash(x.reshape(2, 3))
+
+
+def test_who_waited_for_a_lock_whose_file_was_removed_holds_the_one_that_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "key.lock"
+    first, held = ExitStack(), threading.Event()
+
+    def wait_for_it() -> None:
+        with lend_lock(path, 30):
+            held.set()
+            done.wait(30)
+
+    done = threading.Event()
+    first.enter_context(hold_lock(path))
+    waiting = threading.Thread(target=wait_for_it)
+    waiting.start()
+    time.sleep(0.1)
+    assert not held.is_set()
+    first.close()
+    try:
+        assert held.wait(30)
+        assert is_locked(path)
+        with pytest.raises(BlockingIOError), hold_lock(path):
+            pass
+    finally:
+        done.set()
+        waiting.join()
