@@ -15,6 +15,7 @@ from milbench.training.claims import finished
 from milbench.training.cross_validation import EpochWatch, MILCrossValidator
 from milbench.training.enqueue import enqueue
 from milbench.training.fold import Epoch
+from milbench.training.storage import told_of_storage
 from milbench.training.study import MILStudyRunner
 from milbench.workers import visible_gpus, work_together
 
@@ -65,7 +66,8 @@ class Search:
 
         count = self.config.workers
         gpus = [] if self.config.nn_accelerator == "cpu" else visible_gpus(torch.cuda.device_count())
-        with progress("study", self.settings.trials, finished(study)) as advance:
+        gave_up = told_of_storage(self.config.storage or str(self.config.study_dir))
+        with gave_up, progress("study", self.settings.trials, finished(study)) as advance:
 
             def tick() -> int:
                 over = finished(study)

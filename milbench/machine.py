@@ -1,5 +1,6 @@
 """What this machine has and how busy it is: memory, and GPUs as nvidia-smi tells of them. Loads nothing heavy."""
 
+import resource
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def group_memory_gb(group: int) -> float:
         except OSError:  # it ended meanwhile
             continue
         if int(fields[2]) == group:
-            total += int(fields[21]) * 4096 / 2**30
+            total += int(fields[21]) * resource.getpagesize() / 2**30
     return total
 
 
@@ -70,5 +71,5 @@ def machine_line(group: int | None = None) -> str:
     used, total = memory_gb()
     own = f", this job {group_memory_gb(group):.1f}" if group else ""
     parts = [f"memory {used:.1f} of {total:.1f} GiB{own}"] if total else []
-    parts += [f"{gpu.name}: {gpu.busy:.0f} % busy, {gpu.used_mb / 1024:.1f} of {gpu.total_mb / 1024:.1f} GiB" for gpu in gpus()]
-    return " · ".join([*parts, *([] if len(parts) > 1 else ["no GPU"])])
+    found = [f"{gpu.name}: {gpu.busy:.0f} % busy, {gpu.used_mb / 1024:.1f} of {gpu.total_mb / 1024:.1f} GiB" for gpu in gpus()]
+    return " · ".join([*parts, *(found or ["no GPU"])])

@@ -39,6 +39,11 @@ def with_password(url: str) -> str:
     return re.sub(r"^([\w+]+://[^:/@?]+)@", lambda match: f"{match[1]}:{quote(password, safe='')}@", url)
 
 
+def opened_as(url: str) -> str:
+    """A storage URL as SQLAlchemy is given it: PostgreSQL by psycopg 3, with the password of the environment."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", with_password(url))
+
+
 def where(folder: Path) -> str | None:
     """The URL of the study of a folder; None for study.db in it."""
     path = folder / WHERE_FILE

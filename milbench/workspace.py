@@ -19,7 +19,7 @@ from milbench.files import is_alive, read_json
 from milbench.jobs import JOB, STATUS, STUDIES, JobState, jobs_in, read_job, state_of
 from milbench.run_config import FINAL_FOLDER
 from milbench.slurm import LOG
-from milbench.storage_url import WHERE_FILE, journal_path, shown, sqlite_path, where, with_password
+from milbench.storage_url import WHERE_FILE, journal_path, opened_as, shown, sqlite_path, where
 
 if TYPE_CHECKING:
     import optuna
@@ -146,8 +146,8 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 
 def stores_for(workspace: Workspace, run: Path) -> list[str]:
     """Names of the stores, first the one that `run` was trained on."""
-    told = str(run_arguments(run).get("store") or "").lstrip("./")
-    own = [store.name for store in workspace.stores if told and store.folder.resolve().as_posix().endswith(told)]
+    told = [part for part in Path(run_arguments(run).get("store") or "").parts if part not in {"/", ".", ".."}]
+    own = [store.name for store in workspace.stores if told and [*store.folder.resolve().parts][-len(told) :] == told]
     return list(dict.fromkeys([*own, *(store.name for store in workspace.stores)]))
 
 
@@ -302,7 +302,7 @@ def study_url(folder: Path) -> str | None:
     if (folder / STUDY_FILE).is_file():
         return f"sqlite:///{folder.resolve() / STUDY_FILE}"
     url = where(folder)
-    return None if url is None else with_password(url)
+    return None if url is None else opened_as(url)
 
 
 def study_files(folder: Path) -> list[Path]:

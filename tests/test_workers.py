@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
 
+from milbench import hpo
 from milbench.errors import ConfigError, StudyError
 from milbench.pipeline import MILPipelineOrchestrator
 from milbench.run_config import HpoConfig
@@ -127,3 +129,15 @@ def test_workers_without_a_search_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         MILPipelineOrchestrator(config_for(tables, tmp_path, **changes)).run()
+
+
+def test_a_storage_that_gives_up_beside_its_workers_is_one_line(
+    tables: SyntheticTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise OperationalError("SELECT 1", None, Exception("server closed the connection"))
+
+    monkeypatch.setattr(hpo, "work_together", gone)
+    config = HpoConfig(**{**vars(config_for(tables, tmp_path / "study")), "run_hpo": True, "workers": 2})
+    with pytest.raises(StudyError, match=r"study: the study's storage gave up \(.*server closed the connection"):
+        MILPipelineOrchestrator(config).search()

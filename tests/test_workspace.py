@@ -222,3 +222,7 @@ def test_the_store_of_a_run_is_the_first_to_be_offered(root: Path) -> None:
     shutil.copytree(root / "mine/store", root / "newer")
     assert stores_for(scan(root), root / "mine/study")[0] == "mine/store"
     assert set(stores_for(scan(root), root / "mine/study")) == {"mine/store", "newer"}
+    (root / "amine").mkdir()
+    shutil.copytree(root / "mine/store", root / "amine/store")  # ends alike, and comes first
+    write_json(root / "mine/study/run_meta.json", {"arguments": {"store": "../mine/store"}})
+    assert stores_for(scan(root), root / "mine/study")[0] == "mine/store"

@@ -126,6 +126,8 @@ class Baselines:
         asked |= {name: getattr(self.config, name) for name in _KEYS}
         if method.kind == NETWORK:
             return {**asked, "parameters": self._network(method).to_params(data.tasks)}
+        if method.kind == PLATE:
+            return {**asked, "plates": content_hash(text="\n".join(self._plates))}
         weights = self.config.class_weights if isinstance(self.config, BaselineConfig) else "none"
         return {**asked, "settings": SETTINGS.get(method.name, {}), "class_weights": weights}
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from milbench.errors import ConfigError, StudyError
 from milbench.files import atomic_path, write_json
-from milbench.storage_url import WHERE_FILE, bare, journal_path, shown, sqlite_path, where, with_password
+from milbench.storage_url import WHERE_FILE, bare, journal_path, opened_as, shown, sqlite_path, where
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,16 @@ def experimental() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield
+
+
+@contextlib.contextmanager
+def told_of_storage(where: str) -> Iterator[None]:
+    """A storage that gives up is a StudyError that names `where` it is."""
+    try:
+        yield
+    except STORAGE_ERRORS as error:
+        why = f"the study's storage gave up ({str(error).splitlines()[0][:200]})"
+        raise StudyError(shown(where), why, do="mend it, then run the same command again") from error
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:
@@ -101,7 +111,7 @@ def _database(url: str) -> BaseStorage:
     """SQLite waits for a lock for a minute, a server has ten seconds to answer. Tables that others make meanwhile are fine."""
     if not url.split("://")[0].startswith(("sqlite", "postgresql", "postgres", "mysql")):
         raise ValueError("unknown kind of storage")
-    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", with_password(url))
+    url = opened_as(url)
     lite = url.startswith("sqlite")
     options = {"connect_args": {"timeout": 60} if lite else {"connect_timeout": 10}, "pool_pre_ping": not lite}
     for tries_left in reversed(range(_OPEN_TRIES)):

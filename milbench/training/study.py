@@ -24,12 +24,12 @@ from milbench.errors import StudyError
 from milbench.files import content_hash, lend_lock, make_folder, write_json, write_table
 from milbench.run_config import ARTIFACT_PREFIX
 from milbench.seeds import stream_seed
-from milbench.storage_url import shown, where
+from milbench.storage_url import where
 from milbench.training.claims import CONFIGURATION, FAILURE, FINISHED, WORKER, Claims, finished, is_over
 from milbench.training.fold_models import FOLD_MODELS, keep_fold_models
 from milbench.training.lease import beating, lease
 from milbench.training.pruning import build_pruner
-from milbench.training.storage import STORAGE_ERRORS, STUDY_NAME, experimental, open_storage, remember, settled
+from milbench.training.storage import STUDY_NAME, experimental, open_storage, remember, settled, told_of_storage
 from milbench.training.together import worth_it
 from milbench.training.work import TRIALS_WORK, forget_work
 from milbench.trial_tables import fold_figures
@@ -132,25 +132,21 @@ class MILStudyRunner:
         run = self.validator.run
         check_search_space(self.validator.data.tasks, run.pins, run.ranges)
         study = self.open()
-        try:
-            with lease(self.folder / WORKERS) as own, Claims(study, own) as claims:
-                claims.reap()
-                first = len(study.get_trials(deepcopy=False))
-                self._forget_work(study)
-                while finished(study) < run.trials:
-                    trial = claims.take(run.trials)
-                    if trial is None:
-                        time.sleep(_WAIT_S * random.uniform(0.5, 1.5))  # not in step with others
-                    else:
-                        self._run_trial(claims, trial)
-                        self._forget_work(study)
-                        write_cards(study, self.validator.data.tasks.names, self.folder)
-                    self._refuse_failing(study, first)
-                forget_work(self.folder / TRIALS_WORK)
-        except STORAGE_ERRORS as error:
-            where = shown(self.storage or str(self.folder))
-            why = f"the study's storage gave up ({str(error).splitlines()[0][:200]})"
-            raise StudyError(where, why, do="mend it, then run the same command again") from error
+        gave_up = told_of_storage(self.storage or str(self.folder))
+        with gave_up, lease(self.folder / WORKERS) as own, Claims(study, own) as claims:
+            claims.reap()
+            first = len(study.get_trials(deepcopy=False))
+            self._forget_work(study)
+            while finished(study) < run.trials:
+                trial = claims.take(run.trials)
+                if trial is None:
+                    time.sleep(_WAIT_S * random.uniform(0.5, 1.5))  # not in step with others
+                else:
+                    self._run_trial(claims, trial)
+                    self._forget_work(study)
+                    write_cards(study, self.validator.data.tasks.names, self.folder)
+                self._refuse_failing(study, first)
+            forget_work(self.folder / TRIALS_WORK)
         return study
 
     def _run_trial(self, claims: Claims, claimed: FrozenTrial) -> None:

@@ -1,6 +1,7 @@
 """How long an epoch of a fold takes on this machine, and how much memory: a sample of it is trained for a few epochs."""
 
 import contextlib
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ def sample_folds(data: MILCVData, molecules: int) -> MILCVData:
     kept = used[stratified_folds(data.bags.raw.y[used], round(1 / share)) == 0]
     fold_of = np.full(len(data.fold_of), -1, dtype=np.int64)
     fold_of[kept] = data.fold_of[kept]
-    return MILCVData(data.bags, fold_of, data.tasks, data.prescaled, data.impute)
+    return dataclasses.replace(data, fold_of=fold_of)
 
 
 class _Enough(Exception):

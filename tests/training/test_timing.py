@@ -1,5 +1,6 @@
 """What is timed is a sample that stands for the whole fold."""
 
+import dataclasses
 from itertools import count
 from types import SimpleNamespace
 
@@ -7,13 +8,15 @@ import numpy as np
 import pytest
 
 from builders import make_bags, make_cv, tiny_config
+from milbench.features import Scaling
 from milbench.training import timing
 from milbench.training.timing import sample_folds, time_fold
 
 
 def test_a_sample_has_its_part_of_every_fold_and_of_the_positives() -> None:
-    data = make_cv(make_bags(900))
+    data = dataclasses.replace(make_cv(make_bags(900)), scaling=Scaling("signed_log", 3.0))
     sample = sample_folds(data, 150)
+    assert sample.scaling == data.scaling
     kept = sample.fold_of >= 0
     np.testing.assert_array_equal(sample.fold_of[kept], data.fold_of[kept])
     assert len(sample.fold(0).train) == pytest.approx(150, rel=0.3)
