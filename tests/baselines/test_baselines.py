@@ -208,6 +208,14 @@ def test_other_settings_are_refused_in_a_folder_that_has_runs(store: Path, tmp_p
         run_methods(config(store, tmp_path, "logistic", class_weights="balanced"))
 
 
+def test_other_plates_are_other_settings(store: Path, tmp_path: Path) -> None:
+    plates = pd.read_csv(store.parent / "plates.csv")
+    run_methods(config(store, tmp_path / "b", "plate", plates=store.parent / "plates.csv"))
+    plates.assign(plate=plates["plate"].to_numpy()[::-1]).to_csv(tmp_path / "others.csv", index=False)
+    with pytest.raises(ConfigError, match="plates was"):
+        run_methods(config(store, tmp_path / "b", "plate", plates=tmp_path / "others.csv"))
+
+
 def test_conformers_have_one_command_and_one_figure(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--conformers", "2", "--max_epochs", "2", "--nn_accelerator", "cpu", "--fix", *FIX]
     assert main(["conformers", str(store), "--out", str(tmp_path), *flags]) == 0
