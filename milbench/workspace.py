@@ -3,7 +3,6 @@
 The apps show this and nothing else, so a reload, a second browser and a crash all see the same.
 """
 
-import json
 import os
 import socket
 import time
@@ -180,16 +179,6 @@ def name_of(root: Path, folder: Path) -> str:
     return inside.as_posix()
 
 
-def inside(root: Path, name: str) -> Path:
-    """The folder or file of the workspace that `name` means; one outside of it, or that is not there, is a DataError."""
-    path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(name, "lies outside of the workspace", want=f"a name below {root}")
-    if not path.exists():
-        raise DataError(name, f"is not there (any more) below {root}", do="choose another")
-    return path
-
-
 def store_info(root: Path, folder: Path) -> StoreInfo:
     """A store at a glance; a manifest that is none of a store's is a DataError."""
     path = folder / "manifest.json"
@@ -364,15 +353,6 @@ def dashboard_url(root: Path, folder: Path, trial: int | None = None) -> str:
     """Address of a study, or of one of its trials, in the embedded optuna-dashboard."""
     study = f"/dashboard/studies/{study_number(root, folder)}"
     return study if trial is None else f"{study}/trials?numbers={trial}"
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Every whole line of metrics.jsonl: one an epoch, with trial and fold."""
-    path = folder / METRICS
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
 
 
 def clock(when: float) -> str:
