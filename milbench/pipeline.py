@@ -37,17 +37,14 @@ from milbench.training.storage import open_storage
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class PipelineConfigFactory:
     """Parses command-line arguments into a PipelineConfig (seed 1.2); `milbench run` takes the same ones."""
-
-    prog: str = "milbench run"
 
     def parse(self, args: Sequence[str]) -> PipelineConfig:
         """Arguments as in `milbench run --help`; a wrong one ends the program with status 2."""
         import tyro
 
-        return tyro.cli(PipelineConfig, args=gathered(args), prog=self.prog)
+        return tyro.cli(PipelineConfig, args=gathered(args), prog="milbench run")
 
 
 @dataclass(frozen=True)

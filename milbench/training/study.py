@@ -54,7 +54,6 @@ class MILStudyRunner:
     validator: "MILCrossValidator"
     folder: Path
     storage: str | None = None
-    name: str = STUDY_NAME
 
     def url(self) -> str | None:
         """Where the study lives; a folder remembers that."""
@@ -92,7 +91,7 @@ class MILStudyRunner:
         with lend_lock(self.folder / WORKERS / "turn", 600):
             study = optuna.create_study(
                 storage=open_storage(self.folder, self.url()),
-                study_name=self.name,
+                study_name=STUDY_NAME,
                 direction="maximize",
                 load_if_exists=True,
                 pruner=build_pruner(self.validator.run.pruner, self.validator.run.max_epochs),
