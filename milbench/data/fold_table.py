@@ -19,11 +19,7 @@ def with_folds(bags: BagData, path: Path | None, columns: Columns) -> BagData:
         return bags
     table = read_table(path, (columns.id,))
     table.require(columns.fold)
-    ids = table.text(columns.id)
-    repeated = np.flatnonzero(pd.Series(ids).duplicated())
-    if repeated.size:
-        row = int(repeated[0])
-        raise DataError(path, "ID appears twice", row=table.row(row), column=columns.id, got=ids[row], do="keep one row of it")
+    ids = table.ids(columns.id)
     rows = pd.Index(ids).get_indexer(pd.Index(bags.ids))
     if (rows < 0).all():
         raise DataError(path, "shares no ID with the data", got=str(ids[0]), want=f"IDs like {bags.ids[0]!r}")

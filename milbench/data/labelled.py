@@ -52,13 +52,13 @@ class Labelled:
         return Labelled(self.table.take(rows), self.ids[rows], self.y[rows], self.names, self.split[rows])
 
 
-def label_column(table: Table, column: str) -> np.ndarray:
-    """A label column as float64 [n]: 0, 1, NaN where empty; anything else is a DataError that names the row."""
+def label_column(table: Table, column: str, do: str = "") -> np.ndarray:
+    """A label column as float64 [n]: 0, 1, NaN where empty; else a DataError that names the row and says what to `do`."""
     values = table.numbers(column)
     wrong = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
     if wrong.size:
         row = int(wrong[0])
-        raise DataError(table.source, row=table.row(row), column=column, got=float(values[row]), want="0, 1 or empty")
+        raise DataError(table.source, row=table.row(row), column=column, got=float(values[row]), want="0, 1 or empty", do=do)
     return values
 
 
