@@ -28,7 +28,7 @@ from milbench.hpo import Search
 from milbench.progress import progress
 from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least
 from milbench.runlog import RunFolder
-from milbench.storage_url import shown
+from milbench.storage_url import STUDY_FILE, shown
 from milbench.tasks import TaskSet, load_tasks
 from milbench.training.final import MEMBERS, MILFinalData, MILFinalTrainer
 from milbench.training.fold import Epoch
@@ -88,7 +88,7 @@ class PipelineEnvironmentFactory:
         """All that is checked; then the study folder is made and swept of what killed writers left."""
         environment, config, final = self.checked(), self.config, self.config.final
         make_folder(config.study_dir)
-        if config.run_hpo and (config.storage or (config.study_dir / "study.db").is_file()):
+        if config.run_hpo and (config.storage or (config.study_dir / STUDY_FILE).is_file()):
             open_storage(config.study_dir, config.storage)
         if final.attn_out is not None:
             make_folder(final.attn_out.parent)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from milbench.errors import DataError
+from milbench.run_config import METRICS_FILE
 
 
 @dataclass
@@ -27,7 +28,7 @@ _lock = threading.Lock()
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:
     """Every whole line of metrics.jsonl."""
-    path = folder / "metrics.jsonl"
+    path = folder / METRICS_FILE
     if not path.is_file():
         return []
     with _lock, path.open("rb") as file:
