@@ -19,7 +19,8 @@ from milbench.data.choice import choose
 from milbench.data.cv import MILCVData
 from milbench.data.fold_table import with_folds
 from milbench.data.folds import study_folds
-from milbench.data.store import load_store, store_tasks
+from milbench.data.manifest import store_tasks
+from milbench.data.store import load_store
 from milbench.errors import ConfigError, DataError
 from milbench.features import STANDARD
 from milbench.files import make_folder, read_json, sweep_orphans

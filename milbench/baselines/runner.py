@@ -19,8 +19,8 @@ from milbench.configs import HPOConfig, checked_pins
 from milbench.data.choice import choose
 from milbench.data.cv import MILCVData
 from milbench.data.groups import groups_of
+from milbench.data.manifest import store_tasks
 from milbench.data.results import OUT_OF_FOLD, Result, read_result
-from milbench.data.store import store_tasks
 from milbench.errors import DataError
 from milbench.export import scored_columns
 from milbench.features import FeatureChoice

@@ -9,7 +9,7 @@ import pandas as pd
 from milbench.columns import Columns
 from milbench.data.assemble import fold_numbers
 from milbench.data.bags import BagData
-from milbench.data.tables import read_table
+from milbench.data.tables import open_table
 from milbench.errors import DataError
 
 
@@ -17,7 +17,7 @@ def with_folds(bags: BagData, path: Path | None, columns: Columns) -> BagData:
     """The molecules with the folds of the table `path` (None: with their own); those that it does not name have none."""
     if path is None:
         return bags
-    table = read_table(path, (columns.id,))
+    table = open_table(path, (columns.id,))
     table.require(columns.fold)
     ids = table.ids(columns.id)
     rows = pd.Index(ids).get_indexer(pd.Index(bags.ids))

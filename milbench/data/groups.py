@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from milbench.data.tables import read_table
+from milbench.data.tables import open_table
 from milbench.errors import DataError
 
 
 def groups_of(path: Path, column: str, ids: np.ndarray) -> np.ndarray:
     """The group of each molecule `ids` [n] by a column of the table `path`, as text [n]; "" where it does not say."""
-    table = read_table(path, ("ID", column))
+    table = open_table(path, ("ID", column))
     table.require(column)
     own = table.ids("ID")
     cells = table.column(column).to_pandas()

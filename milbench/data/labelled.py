@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from milbench.columns import Columns
+from milbench.data.manifest import store_tasks
 from milbench.data.tables import Table, read_table
 from milbench.errors import DataError
 from milbench.tasks import MAX_TASKS, TaskSet
@@ -91,8 +92,6 @@ def read_labelled(path: str | Path, tasks: TaskSet, columns: Columns | None = No
     """Read a labels table (.csv, .parquet), or a bag store, whose own tasks then count; a split column is not needed."""
     columns = columns or Columns()
     if Path(path).is_dir():
-        from milbench.data.store import store_tasks  # loads torch
-
         tasks, columns = store_tasks(path), Columns()
         table, labels = read_table(Path(path) / "molecules.parquet"), tasks.names
     else:
