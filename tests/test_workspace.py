@@ -13,13 +13,13 @@ import optuna
 import pytest
 
 from builders import store_from_tables
+from milbench.data.recent import signature
 from milbench.errors import StudyError
 from milbench.files import write_json
 from milbench.jobs import Job
 from milbench.run_config import FINAL_FOLDER
 from milbench.testing import make_tables
 from milbench.training.storage import load_study
-from milbench.ui import signature
 from milbench.workspace import (
     clock,
     dashboard_url,
