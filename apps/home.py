@@ -70,7 +70,7 @@ def what_next(found, start_demo, stop_demo):
     elif not _here.stores:
         _welcome = mo.md(
             "**Welcome. Nothing is here yet.** Begin with the demo: 600 real molecules, simulated endpoints, from "
-            "conformers to a trained model in a few minutes. Or begin with your own molecules."
+            "conformers to a trained model; ten minutes or more on 2 cores. Or begin with your own molecules."
         )
         _own = mo.Html(ui.go("My own molecules", "data_prep"))
         _next = mo.callout(mo.vstack([_welcome, mo.hstack([start_demo, _own], justify="start", gap=1.5)]), kind="info")

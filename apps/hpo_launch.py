@@ -19,14 +19,14 @@ with app.setup(hide_code=True):
     from milbench.data.manifest import load_labels, store_tasks
     from milbench.errors import MilbenchError
     from milbench.figures import batches, composition, history, trial_curves
-    from milbench.jobs import STUDIES, read_job, resume, stop, submit
+    from milbench.jobs import STUDIES, jobs_in, read_job, resume, stop, submit
     from milbench.launch import LaunchPlan, beyond, free_name, from_url, new_study_folder, preview_batches, settings_of, to_url
     from milbench.machine import machine_line
     from milbench.report import number
     from milbench.review.study import begun, shown_trials
     from milbench.search_ui import budget_controls, budget_layout, budget_of, cost_layout, search_controls, search_layout
     from milbench.trial_tables import rows
-    from milbench.workspace import jobs_in, scan, study_files, study_folders
+    from milbench.workspace import scan, study_files, study_folders
 
 
 @app.cell(hide_code=True)

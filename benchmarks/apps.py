@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 from large_workspace import make_large  # noqa: E402
 from report import machine, write_section  # noqa: E402
 
-from milbench.ui import APPS  # noqa: E402
+from milbench.address import APPS  # noqa: E402
 from milbench.workspace import scan  # noqa: E402
 from workbench import Workbench, cell, chromium, log_in, quiet, start_workbench  # noqa: E402
 

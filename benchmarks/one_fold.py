@@ -32,7 +32,8 @@ def main() -> None:
     from milbench.configs import HPOConfig, RuntimeConfig, checked_pins
     from milbench.data.choice import choose
     from milbench.data.cv import MILCVData
-    from milbench.data.store import load_store, store_tasks
+    from milbench.data.manifest import store_tasks
+    from milbench.data.store import load_store
     from milbench.features import FeatureChoice, Scaling
     from milbench.flags import assigned
     from milbench.training.fold import Epoch, MILFoldTrainer

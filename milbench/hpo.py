@@ -56,8 +56,9 @@ class Search:
 
             def watch(trial: int, fold: int, epoch: Epoch) -> None:
                 self._measure(trial, fold, epoch)
-                over = before.setdefault(trial, finished(study))
-                advance(over * folds + fold, f"trial {trial} fold {fold + 1} epoch {epoch.number + 1}")
+                if trial not in before:  # the storage is asked once a trial
+                    before[trial] = finished(study)
+                advance(before[trial] * folds + fold, f"trial {trial} fold {fold + 1} epoch {epoch.number + 1}")
 
             return self._runner(watch).run()
 

@@ -19,7 +19,8 @@ from milbench.data.choice import choose
 from milbench.data.cv import MILCVData
 from milbench.data.fold_table import with_folds
 from milbench.data.folds import study_folds
-from milbench.data.store import load_store, store_tasks
+from milbench.data.manifest import store_tasks
+from milbench.data.store import load_store
 from milbench.errors import ConfigError, DataError
 from milbench.features import STANDARD
 from milbench.files import make_folder, read_json, sweep_orphans
@@ -28,7 +29,7 @@ from milbench.hpo import Search
 from milbench.progress import progress
 from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least
 from milbench.runlog import SEARCH, RunFolder
-from milbench.storage_url import shown
+from milbench.storage_url import STUDY_FILE, shown
 from milbench.tasks import TaskSet, load_tasks
 from milbench.training.final import MEMBERS, MILFinalData, MILFinalTrainer
 from milbench.training.fold import Epoch
@@ -37,17 +38,14 @@ from milbench.training.storage import open_storage
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class PipelineConfigFactory:
     """Parses command-line arguments into a PipelineConfig (seed 1.2); `milbench run` takes the same ones."""
-
-    prog: str = "milbench run"
 
     def parse(self, args: Sequence[str]) -> PipelineConfig:
         """Arguments as in `milbench run --help`; a wrong one ends the program with status 2."""
         import tyro
 
-        return tyro.cli(PipelineConfig, args=gathered(args), prog=self.prog)
+        return tyro.cli(PipelineConfig, args=gathered(args), prog="milbench run")
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class PipelineEnvironmentFactory:
         """All that is checked; then the study folder is made and swept of what killed writers left."""
         environment, config, final = self.checked(), self.config, self.config.final
         make_folder(config.study_dir)
-        if config.run_hpo and (config.storage or (config.study_dir / "study.db").is_file()):
+        if config.run_hpo and (config.storage or (config.study_dir / STUDY_FILE).is_file()):
             open_storage(config.study_dir, config.storage)
         if final.attn_out is not None:
             make_folder(final.attn_out.parent)

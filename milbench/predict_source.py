@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from milbench.columns import Columns
 from milbench.data.assemble import TableOptions, load_tables
+from milbench.data.labelled import SMILES_COLUMNS
 from milbench.data.manifest import MODEL, read_manifest
 from milbench.data.store import save_store
 from milbench.data.store_blocks import StoreBlocks
@@ -105,7 +106,7 @@ def _from_tables(config: PredictConfig, model: Ensemble, store: Path) -> None:
     table = open_table(config.source, (config.id_col,))
     unknown = {endpoint.label: np.nan for endpoint in model.tasks.endpoints}
     labels = pd.DataFrame({config.id_col: table.text(config.id_col)}).assign(**unknown)
-    for name in ("smiles", "SMILES", "curated_SMILES"):
+    for name in SMILES_COLUMNS:
         if name in table.names:
             labels[name] = table.column(name).to_pandas()
     options = TableOptions(columns, keep_empty_bags=True, allow_missing_features=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from milbench.errors import ConfigError
 from milbench.prepare_config import SUFFIXES
+from milbench.storage_url import STUDY_FILE
 
 STEPS = ("import", "doctor", "folds", "prepare")
 DEPTH, MOST_FILES = 4, 200
@@ -107,7 +108,7 @@ def name_for(path: Path) -> str:
 
 def files_below(root: Path, depth: int = DEPTH) -> list[Path]:
     """Files below `root` that can be prepared, at most `MOST_FILES`; not those of stores, studies and unfinished work."""
-    if not root.is_dir() or (root / "manifest.json").is_file() or (root / "study.db").is_file():
+    if not root.is_dir() or (root / "manifest.json").is_file() or (root / STUDY_FILE).is_file():
         return []
     found, folders = [], []
     for path in sorted(root.iterdir()):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from milbench import ui
 from milbench.files import read_json
-from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER
+from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER, REPORT_FILE
 
 TAB = "Final model"
 PROMISE = (
@@ -20,13 +20,13 @@ def final_name(study: str, trial: int) -> str:
 
 def reports(root: Path, study: str) -> list[Path]:
     """The reports of the final models of a study that are there by now: promoted, or trained by the study's own run."""
-    promoted = (root / "finals").glob(f"{study.replace('/', '-')}-trial*/{FINAL_FOLDER}/leaderboard_eval.json")
-    return [root / study / FINAL_FOLDER / "leaderboard_eval.json", *sorted(promoted)]
+    promoted = (root / "finals").glob(f"{study.replace('/', '-')}-trial*/{FINAL_FOLDER}/{REPORT_FILE}")
+    return [root / study / FINAL_FOLDER / REPORT_FILE, *sorted(promoted)]
 
 
 def is_trained(folder: Path) -> bool:
     """Whether a final model lies in `folder`."""
-    return (folder / FINAL_FOLDER / "leaderboard_eval.json").is_file()
+    return (folder / FINAL_FOLDER / REPORT_FILE).is_file()
 
 
 def trained(root: Path, study: str, trial: int) -> str | None:

@@ -16,7 +16,11 @@ from milbench.flags import OptionalCount, OptionalPath, OptionalText
 from milbench.params import Param
 
 ARTIFACT_PREFIX = "multimodal_mil_aux_gpu"
+OOF_FILE, METRICS_FILE = "oof.parquet", "metrics.jsonl"
+"""Of a run: the predictions out of fold, and what every epoch gave."""
 FINAL_FOLDER = "final_best_train_vs_leaderboard"
+REPORT_FILE, PREDICTIONS_FILE = "leaderboard_eval.json", "leaderboard_predictions.parquet"
+"""Of a final model: its scores, and its predictions of the leaderboard."""
 RUN_FOLDER_VARIABLE = "MILBENCH_RUN_FOLDER"
 """Set for a job: where it leaves its log and status."""
 JOB_VARIABLE = "MILBENCH_JOB"

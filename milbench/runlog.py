@@ -22,7 +22,7 @@ from typing import Any
 from milbench.errors import MilbenchError
 from milbench.files import append_json, append_line, make_folder, read_json, write_json
 from milbench.progress import listeners
-from milbench.run_config import JOB_VARIABLE, RUN_FOLDER_VARIABLE
+from milbench.run_config import JOB_VARIABLE, METRICS_FILE, RUN_FOLDER_VARIABLE
 from milbench.stopping import stop_signals
 from milbench.version import __version__
 
@@ -60,7 +60,7 @@ class RunFolder:
 
     def metric(self, **values: Any) -> None:
         """One line of metrics.jsonl."""
-        append_json(self.path / "metrics.jsonl", {"time": round(time.time(), 3), **values})
+        append_json(self.path / METRICS_FILE, {"time": round(time.time(), 3), **values})
 
     def describe(self, **values: Any) -> None:
         """run_meta.json: versions, hardware, and what the caller adds. What a study was asked, SEARCH, outlives later runs."""

@@ -65,7 +65,7 @@ def run_score(config: ScoreConfig) -> tuple[list[str], int]:
     result, left_out = _average([_read(path, config) for path in (config.predictions, *config.also)], config.average)
     other = None if config.against is None else _read(config.against, config)[0]
     lines, found = _told(result, other, config)
-    lines = [*lines, *left_out]
+    lines, found = [*lines, *left_out], {**found, "left_out": list(left_out)}
     rest = _others(result, config)
     if rest is not None:
         other = None if other is None else other.take(np.flatnonzero(np.isin(other.ids, rest.ids)))

@@ -10,6 +10,8 @@ from milbench.files import read_json
 
 PASSWORD_VARIABLE = "MILBENCH_STORAGE_PASSWORD"
 """The password of a storage URL that names a user and none."""
+STUDY_FILE, STUDY_NAME = "study.db", "milbench"
+"""The study of a folder, and what every study is called in its storage."""
 WHERE_FILE = "study.json"
 """Says where a study lives that is not in its folder."""
 _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(\S*)@")

@@ -14,14 +14,13 @@ from optuna.trial import TrialState
 from milbench.data.finding import Finding
 from milbench.errors import MilbenchError
 from milbench.files import atomic_path
-from milbench.run_config import ARTIFACT_PREFIX
-from milbench.storage_url import journal_path, sqlite_path, where
+from milbench.run_config import ARTIFACT_PREFIX, OOF_FILE
+from milbench.storage_url import STUDY_FILE, journal_path, sqlite_path, where
 from milbench.training.claims import FAILURE, WORKER, Claims, finished
 from milbench.training.lease import lease
-from milbench.training.storage import STUDY_FILE, load_study, torn_lines, whole_record
+from milbench.training.storage import load_study, torn_lines, whole_record
 
 _RECORD = b'{"op_code"'
-OOF_FILE = "oof.parquet"
 
 
 def examine_study(target: str, repair: bool) -> list[Finding]:

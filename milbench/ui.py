@@ -31,11 +31,11 @@ from plotly.graph_objects import Figure
 
 from milbench.address import APPS, CARRIED, NAVIGATION
 from milbench.data.recent import signature
-from milbench.errors import DataError, MilbenchError
+from milbench.errors import MilbenchError
 from milbench.figures.page import camera, shown
 from milbench.jobs import JOB, JobState, log_tail, state_of
 from milbench.palette import STATES
-from milbench.workspace import ROOT_VARIABLE, WRITABLE_VARIABLE, inside, name_of
+from milbench.workspace import ROOT_VARIABLE, WRITABLE_VARIABLE, name_of
 
 STATE_VARIABLE = "MILBENCH_STATE"
 """The state of an app that runs as a script: MILBENCH_STATE='study=demo/study' python apps/study_review.py"""
@@ -210,17 +210,6 @@ def instead(said: str, label: str, options: Mapping[str, Mapping[str, object]]) 
     links = [f'<a target="_self" style="{_LINK}" href="{to}">{html.escape(words)}</a>' for words, to in where.items()]
     there = f"<p>{html.escape(label)}: {' · '.join(links)}</p>" if links else ""
     return mo.callout(mo.Html(f"<b>{html.escape(said)}</b>{there}"), kind="warn")
-
-
-def chosen_folder(name: str) -> Path | None:
-    """The folder below the workspace that the URL names for `name`; None where it names none, or one that is not there."""
-    given = param(name)
-    if not given:
-        return None
-    try:
-        return inside(root(), given)
-    except DataError:
-        return None
 
 
 def ticker(every: str = "2s", beats: Mapping[str, Callable[[Any], None]] | None = None) -> mo.ui.refresh:

@@ -129,8 +129,9 @@ def _end(workers: Sequence[_Worker]) -> None:
 
 def environments(count: int, gpus: Sequence[str]) -> Iterator[dict[str, str]]:
     """What each of `count` workers has for itself: a number, a GPU if there are any, a share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or cores) // count)
+    from joblib import cpu_count  # takes a while, and the command line imports this module
+
+    threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or cpu_count()) // count)
     if gpus and count > len(gpus):
         log.info("%d workers share %d GPU(s)", count, len(gpus))
     for n in range(count):

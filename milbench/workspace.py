@@ -3,7 +3,6 @@
 The apps show this and nothing else, so a reload, a second browser and a crash all see the same.
 """
 
-import json
 import os
 import socket
 import time
@@ -17,17 +16,16 @@ from typing import TYPE_CHECKING, Any
 from milbench.errors import DataError, StudyError
 from milbench.files import is_alive, read_json
 from milbench.jobs import JOB, STATUS, STUDIES, JobState, jobs_in, read_job, state_of
-from milbench.run_config import FINAL_FOLDER
+from milbench.run_config import FINAL_FOLDER, METRICS_FILE, OOF_FILE, PREDICTIONS_FILE, REPORT_FILE
 from milbench.slurm import LOG
-from milbench.storage_url import WHERE_FILE, journal_path, opened_as, shown, sqlite_path, where
+from milbench.storage_url import STUDY_FILE, STUDY_NAME, WHERE_FILE, journal_path, opened_as, shown, sqlite_path, where
 
 if TYPE_CHECKING:
     import optuna
 
 DEPTH = 6
 """Folders below the root that are looked into."""
-STUDY_FILE, STUDY_NAME, METRICS = "study.db", "milbench", "metrics.jsonl"
-PREDICTIONS = ("oof.parquet", f"{FINAL_FOLDER}/leaderboard_predictions.parquet")
+PREDICTIONS = (OOF_FILE, f"{FINAL_FOLDER}/{PREDICTIONS_FILE}")
 """Tables that can be scored."""
 ROOT_VARIABLE = "MILBENCH_ROOT"
 """Environment variable through which `milbench serve` tells the apps their workspace."""
@@ -114,7 +112,7 @@ def scan(root: str | Path) -> Workspace:
                 studies.append(study_info(root, folder))
             if any((folder / name).is_file() for name in PREDICTIONS):
                 scored.append(folder)
-            if (folder / FINAL_FOLDER / "leaderboard_eval.json").is_file():
+            if (folder / FINAL_FOLDER / REPORT_FILE).is_file():
                 finals.append(final_info(root, folder))
         except (DataError, StudyError) as error:
             problems.append(str(error))
@@ -158,7 +156,7 @@ def study_folders(root: Path) -> list[Path]:
 
 def is_study(folder: Path) -> bool:
     """Whether a study lies in `folder`, or a run or job that will make one."""
-    if any((folder / name).is_file() for name in (STUDY_FILE, METRICS, WHERE_FILE)):
+    if any((folder / name).is_file() for name in (STUDY_FILE, METRICS_FILE, WHERE_FILE)):
         return True
     return (folder / JOB).is_file() and read_job(folder).command[0] in STUDIES
 
@@ -178,16 +176,6 @@ def name_of(root: Path, folder: Path) -> str:
     """What people call a folder of the workspace: its path below the root."""
     inside = folder.resolve().relative_to(root.resolve()) if folder.resolve().is_relative_to(root.resolve()) else folder
     return inside.as_posix()
-
-
-def inside(root: Path, name: str) -> Path:
-    """The folder or file of the workspace that `name` means; one outside of it, or that is not there, is a DataError."""
-    path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(name, "lies outside of the workspace", want=f"a name below {root}")
-    if not path.exists():
-        raise DataError(name, f"is not there (any more) below {root}", do="choose another")
-    return path
 
 
 def store_info(root: Path, folder: Path) -> StoreInfo:
@@ -219,7 +207,7 @@ def _store_info(root: Path, folder: Path, mtime: int) -> StoreInfo:
 
 def final_info(root: Path, study: Path) -> FinalInfo:
     """A final model at a glance."""
-    path = study / FINAL_FOLDER / "leaderboard_eval.json"
+    path = study / FINAL_FOLDER / REPORT_FILE
     report, made = read_json(path), path.stat().st_mtime
     monitored, leaderboard = report.get("monitored"), report.get("leaderboard")
     if not isinstance(monitored, dict):
@@ -263,7 +251,7 @@ def run_status(folder: Path) -> tuple[str, str, float]:
 
     A run whose process is gone without a word is `lost`; a folder without a run has state ''.
     """
-    times = [file.stat().st_mtime for name in (STATUS, METRICS, STUDY_FILE) if (file := folder / name).is_file()]
+    times = [file.stat().st_mtime for name in (STATUS, METRICS_FILE, STUDY_FILE) if (file := folder / name).is_file()]
     updated = max(times, default=folder.stat().st_mtime)
     if (folder / JOB).is_file():
         job = state_of(folder)
@@ -309,7 +297,7 @@ def study_files(folder: Path) -> list[Path]:
     """The files of which one changes when a folder's study does, wherever it lives."""
     url = where(folder) or ""
     elsewhere = journal_path(url) or sqlite_path(url)
-    names = (STUDY_FILE, f"{STUDY_FILE}-wal", METRICS, LOG)
+    names = (STUDY_FILE, f"{STUDY_FILE}-wal", METRICS_FILE, LOG)
     return [*(folder / name for name in names), *([] if elsewhere is None else [elsewhere])]
 
 
@@ -364,15 +352,6 @@ def dashboard_url(root: Path, folder: Path, trial: int | None = None) -> str:
     """Address of a study, or of one of its trials, in the embedded optuna-dashboard."""
     study = f"/dashboard/studies/{study_number(root, folder)}"
     return study if trial is None else f"{study}/trials?numbers={trial}"
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Every whole line of metrics.jsonl: one an epoch, with trial and fold."""
-    path = folder / METRICS
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
 
 
 def clock(when: float) -> str:

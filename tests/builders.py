@@ -1,12 +1,17 @@
 """Small data sets, task sets and models that the tests share."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from milbench.configs import HPOConfig
+from milbench.data.assemble import load_tables
 from milbench.data.bags import BagBatch, BagData, make_batch
 from milbench.data.cv import MILCVData
 from milbench.data.folds import stratified_folds
+from milbench.data.store import save_store
 from milbench.data.targets import RawTargets
 from milbench.models import MILModelBuilder, MILTaskAttnMixerWithAux
 from milbench.tasks import EUOS25, AuxTarget, Endpoint, TaskSet
@@ -78,6 +83,12 @@ def make_bags(
         names2d=tuple(f"d{j}" for j in range(f2)),
         names_inst=tuple(f"g{j}" for j in range(f3)),
     )
+
+
+def store_from_tables(folder: Path, labels: Path, feat2d: Path, instances: Sequence[Path]) -> Path:
+    """Feature tables with the EUOS25 endpoints as a bag store at `folder`."""
+    bags = load_tables(labels, feat2d, instances)
+    return save_store(folder, bags, EUOS25, provenance=bags.provenance)
 
 
 def make_cv(bags: BagData | None = None, n_folds: int = 3, tasks: TaskSet | None = None, **options: object) -> MILCVData:

@@ -9,7 +9,8 @@ import pytest
 
 from milbench.chem.prepare import prepare
 from milbench.cli import main
-from milbench.data.store import load_store, read_manifest
+from milbench.data.manifest import read_manifest
+from milbench.data.store import load_store
 from milbench.data.store_append import append_store
 from milbench.errors import MilbenchError
 from milbench.predict_blocks import Predictor

@@ -1,6 +1,5 @@
 """What lies below a folder is found, at a glance, and what cannot be read is said."""
 
-import json
 import os
 import shutil
 import sqlite3
@@ -13,20 +12,18 @@ from pathlib import Path
 import optuna
 import pytest
 
-from milbench.data.store import store_from_tables
-from milbench.errors import DataError, StudyError
+from builders import store_from_tables
+from milbench.data.recent import signature
+from milbench.errors import StudyError
 from milbench.files import write_json
 from milbench.jobs import Job
 from milbench.run_config import FINAL_FOLDER
 from milbench.testing import make_tables
 from milbench.training.storage import load_study
-from milbench.ui import signature
 from milbench.workspace import (
     clock,
     dashboard_url,
-    inside,
     open_study,
-    read_metrics,
     run_status,
     scan,
     stores_for,
@@ -161,26 +158,11 @@ def test_a_run_whose_process_is_gone_is_lost(tmp_path: Path) -> None:
     assert run_status(tmp_path)[0] == "running"  # nothing is known of it
 
 
-def test_a_name_cannot_leave_the_workspace(root: Path) -> None:
-    assert inside(root, "mine/store") == root / "mine/store"
-    for name in ("../tables", "/etc/passwd", "mine/../../tables"):
-        with pytest.raises(DataError, match="outside of the workspace"):
-            inside(root, name)
-    with pytest.raises(DataError, match="is not there"):
-        inside(root, "mine/nothing")
-
-
 def test_a_study_keeps_its_number_and_address(root: Path) -> None:
     number = study_number(root, root / "mine/study")
     assert number == study_number(root.absolute(), root.absolute() / "mine" / "study")
     assert number != study_number(root, root / "mine/study2")
     assert dashboard_url(root, root / "mine/study", 3) == f"/dashboard/studies/{number}/trials?numbers=3"
-
-
-def test_a_line_of_metrics_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
-    assert read_metrics(tmp_path) == []
-    (tmp_path / "metrics.jsonl").write_text(json.dumps({"epoch": 0}) + "\n" + '{"epoch": 1')
-    assert read_metrics(tmp_path) == [{"epoch": 0}]
 
 
 def test_opening_what_is_no_study_is_said_in_one_line(tmp_path: Path) -> None:

@@ -13,6 +13,12 @@ from milbench.features import Kind
 from milbench.flags import OptionalCount, OptionalPath
 from milbench.run_config import PipelineConfig, at_least
 
+_SHARED = (
+    *("store", "fold_table", "fold_col", "folds", "use_splits", "features2d", "features3d", "scaling", "clip", "impute"),
+    *("best_params_json", "fix", "max_epochs", "patience", "seed", "nn_accelerator", "precision"),
+)
+"""Settings that mean here what they mean for a study."""
+
 
 @dataclass(frozen=True)
 class RunsConfig(ABC):
@@ -69,20 +75,7 @@ class RunsConfig(ABC):
     @property
     def pipeline(self) -> PipelineConfig:
         """The same data as a study reads them."""
-        data = (
-            "store",
-            "fold_table",
-            "fold_col",
-            "folds",
-            "use_splits",
-            "features2d",
-            "features3d",
-            "scaling",
-            "clip",
-            "impute",
-        )
-        budget = ("impute", "best_params_json", "fix", "max_epochs", "patience", "seed", "nn_accelerator", "precision")
-        given: dict[str, Any] = {name: getattr(self, name) for name in (*data, *budget)}
+        given: dict[str, Any] = {name: getattr(self, name) for name in _SHARED}
         return PipelineConfig(study_dir=self.out, **given)
 
 

@@ -32,7 +32,7 @@ class Method:
 
     @classmethod
     def of(cls, text: str) -> "Method":
-        """From `name`, or `name:CONFORMERS` of a pooling network; another one is a ConfigError."""
+        """From `name`, or `name:CONFORMERS` of a method in `COUNTED`; another one is a ConfigError."""
         name, colon, count = text.partition(":")
         if name not in _KINDS:
             raise ConfigError("--methods", got=text, want=f"any of {', '.join(NAMES)}", do=did_you_mean(name, NAMES))

@@ -12,7 +12,7 @@ from milbench.baselines.methods import PLATE
 from milbench.baselines.runner import Run
 from milbench.data.comparison import MACRO, Comparison, verdict
 from milbench.data.results import kept
-from milbench.data.scoreboard import DRAWS, LEVEL, SEED, compared
+from milbench.data.scoreboard import DRAWN, DRAWS, LEVEL, SEED, compared
 from milbench.data.scoring import Scores, score
 from milbench.figures.conformers import differences_to
 from milbench.figures.page import Section, page
@@ -34,7 +34,7 @@ class Report:
         return pd.concat([self._scores(run) for run in self.runs], ignore_index=True)
 
     def _scores(self, run: Run) -> pd.DataFrame:
-        key = f"whole-{run.result.content[:24]}-{DRAWS}-{LEVEL:g}-{SEED}"
+        key = f"whole-{run.result.content[:24]}-{DRAWN}"
         table = kept(self.cache, key, lambda: with_macro(scored(run)))
         return table.assign(run=run.method.folder, title=run.method.title, seconds=sum(run.seconds))
 

@@ -19,8 +19,8 @@ from milbench.configs import HPOConfig, checked_pins
 from milbench.data.choice import choose
 from milbench.data.cv import MILCVData
 from milbench.data.groups import groups_of
+from milbench.data.manifest import store_tasks
 from milbench.data.results import OUT_OF_FOLD, Result, read_result
-from milbench.data.store import store_tasks
 from milbench.errors import DataError
 from milbench.export import scored_columns
 from milbench.features import FeatureChoice
@@ -36,11 +36,12 @@ from milbench.pipeline import (
 )
 from milbench.progress import progress
 from milbench.rerun import alone, read_back, refuse_other
+from milbench.run_config import OOF_FILE
 from milbench.runlog import RunFolder
 
 log = logging.getLogger(__name__)
 
-ASKED, OOF, FOLDS, HELD_OUT = "baseline.json", "oof.parquet", "folds", "held_out.parquet"
+ASKED, FOLDS, HELD_OUT = "baseline.json", "folds", "held_out.parquet"
 _KEYS = ("monitor", "impute", "seed", "precision", "max_epochs", "patience")
 
 
@@ -187,13 +188,13 @@ class Baselines:
         """The run's out-of-fold table of all its folds."""
         files = [self._fold_files(folder, k) for k in range(n_folds)]
         told = [read_json(about) for _, about, _ in files]
-        if not (folder / OOF).is_file():
+        if not (folder / OOF_FILE).is_file():
             whole = pd.concat([pd.read_parquet(table) for table, *_ in files])
             RunFolder(folder).describe(arguments={"store": self.config.store, "method": method.title}, folds=told)
             if len(self._held_out):
                 write_table(folder / HELD_OUT, self._mean_held_out([table for table, *_ in files]))
-            write_table(folder / OOF, whole.sort_values("place", ignore_index=True).drop(columns="place"))
-        result = read_result(folder / OOF, method.folder, OUT_OF_FOLD)
+            write_table(folder / OOF_FILE, whole.sort_values("place", ignore_index=True).drop(columns="place"))
+        result = read_result(folder / OOF_FILE, method.folder, OUT_OF_FOLD)
         return Run(method, result, tuple(one["seconds"] for one in told))
 
     def _mean_held_out(self, tables: list[Path]) -> pd.DataFrame:

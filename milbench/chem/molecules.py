@@ -92,17 +92,14 @@ def _largest_fragment(mol: Chem.Mol) -> tuple[Chem.Mol, bool]:
     return min(fragments, key=lambda f: (-f.GetNumHeavyAtoms(), Chem.MolToSmiles(f))), True
 
 
-def draw_svg(smiles: str, width: int = 260, height: int = 180, highlight: tuple[int, ...] = ()) -> str:
-    """Draw a molecule as an SVG element on a transparent ground; what cannot be parsed is drawn as an empty element.
-
-    `width`, `height` in pixels; `highlight` are atom indices in the order of the SMILES.
-    """
+def draw_svg(smiles: str, width: int = 260, height: int = 180) -> str:
+    """Draw a molecule as an SVG element, in pixels, on a transparent ground; what cannot be parsed is an empty element."""
     mol = _parse(smiles)
     if isinstance(mol, str):
         return f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"></svg>'
     drawer = rdMolDraw2D.MolDraw2DSVG(width, height)
     drawer.drawOptions().clearBackground = False
-    rdMolDraw2D.PrepareAndDrawMolecule(drawer, mol, highlightAtoms=list(highlight))
+    rdMolDraw2D.PrepareAndDrawMolecule(drawer, mol)
     drawer.FinishDrawing()
     svg = drawer.GetDrawingText()
     return svg[svg.index("<svg") :]

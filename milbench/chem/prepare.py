@@ -10,7 +10,7 @@ from milbench.chem.compute import Recipe
 from milbench.chem.merge import merge
 from milbench.chem.shards import run_shards
 from milbench.chem.work import Work, asked, open_work
-from milbench.data.store import read_manifest
+from milbench.data.manifest import read_manifest
 from milbench.files import make_folder, sweep_orphans
 from milbench.prepare_config import PrepareConfig
 from milbench.progress import progress

@@ -1,6 +1,5 @@
 """Shards: stretches of the input's rows, each computed and written whole."""
 
-import os
 import queue
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from joblib import cpu_count
 
 from milbench.chem.compute import Recipe, Result
 from milbench.chem.inputs import ID, STRUCTURE
@@ -62,7 +62,7 @@ def run_shards(config: PrepareConfig, work: Work, todo: list[int], advance: Call
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for index in todo:
         waiting.put(index)
-    cores = config.processes or len(os.sched_getaffinity(0))
+    cores = config.processes or cpu_count()
 
     def run(worker: Worker) -> None:
         while not waiting.empty():

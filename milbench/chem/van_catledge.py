@@ -6,8 +6,6 @@ a nitro group are alike. Bromine is not in that paper: its values are Streitwies
 Chemists, 1961: h 1.5, k 0.3). Elements that are not listed take no part in the π system.
 """
 
-import numpy as np
-
 KINDS = ("C", "B", "N1", "N2", "O1", "O2", "F", "Si", "P1", "P2", "S1", "S2", "Cl", "Br")
 _H = (0.00, -0.45, 0.51, 1.37, 0.97, 2.09, 2.71, 0.00, 0.19, 0.75, 0.46, 1.11, 1.48, 1.50)
 _K = (
@@ -45,8 +43,3 @@ def k(one: str, other: str) -> float:
     """Resonance parameter k_XY in |β|."""
     high, low = sorted((_INDEX[one], _INDEX[other]), reverse=True)
     return _K[high][low]
-
-
-def k_matrix() -> np.ndarray:
-    """All k_XY as a symmetric matrix in the order of `KINDS`."""
-    return np.array([[k(a, b) for b in KINDS] for a in KINDS])

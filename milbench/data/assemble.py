@@ -54,10 +54,10 @@ def load_tables(
     require_endpoints(label_table, tasks, columns)
     raw = read_targets(label_table, tasks, options.labels_missing, report)
     not_features = columns.reserved | set(tasks.target_columns)
-    ids = _unique(label_table, columns.id)
+    ids = label_table.ids(columns.id)
     names2d = tuple(table2d.feature_names(not_features))
     inst = join_instances([usable_rows(table, report) for table in tables3d], columns, not_features, report)
-    row2d = _rows_of(ids, _unique(table2d, columns.id), label_table.source, table2d.source, report)
+    row2d = _rows_of(ids, table2d.ids(columns.id), label_table.source, table2d.source, report)
     bag = _rows_of(ids, inst.molecules, label_table.source, tables3d[0].source, report)
     keep = row2d >= 0 if options.keep_empty_bags else (row2d >= 0) & (bag >= 0)
     _say_drops(keep, row2d, bag, options.keep_empty_bags, report)
@@ -85,17 +85,6 @@ def _open(
     source: str | Path | pd.DataFrame, name: str, text_columns: Sequence[str], read: Callable[..., Table] = open_table
 ) -> Table:
     return from_frame(source, name) if isinstance(source, pd.DataFrame) else read(source, text_columns)
-
-
-def _unique(table: Table, column: str) -> np.ndarray:
-    ids = table.text(column)
-    repeated = np.flatnonzero(pd.Series(ids).duplicated())
-    if repeated.size:
-        row = int(repeated[0])
-        raise DataError(
-            table.source, "ID appears twice", row=table.row(row), column=column, got=ids[row], do="keep one row a molecule"
-        )
-    return ids
 
 
 def _rows_of(ids: np.ndarray, there: np.ndarray, here_name: str, there_name: str, report: Report) -> np.ndarray:

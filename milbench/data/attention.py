@@ -14,7 +14,7 @@ from milbench.data.store_view import KEY, StoreView
 from milbench.data.tables import read_table
 from milbench.errors import DataError
 from milbench.files import read_json
-from milbench.run_config import FINAL_FOLDER
+from milbench.run_config import FINAL_FOLDER, REPORT_FILE
 
 ALL = "all molecules"
 ALL_FILE, ALL_PREDICTIONS = Path(FINAL_FOLDER) / "all_attn.parquet", Path(FINAL_FOLDER) / "all_predictions.parquet"
@@ -24,7 +24,7 @@ ALL_FILE, ALL_PREDICTIONS = Path(FINAL_FOLDER) / "all_attn.parquet", Path(FINAL_
 def attention_files(study: str | Path) -> dict[str, Path]:
     """The tables of attention that a study folder has: of the leaderboard, of all molecules."""
     study = Path(study)
-    report = study / FINAL_FOLDER / "leaderboard_eval.json"
+    report = study / FINAL_FOLDER / REPORT_FILE
     told = read_json(report).get("attention") if report.is_file() else None
     found = {ALL: study / ALL_FILE, "leaderboard": Path(told) if told else study / FINAL_FOLDER / "leaderboard_attn.parquet"}
     beside = study / FINAL_FOLDER / found["leaderboard"].name  # a workspace may have moved since

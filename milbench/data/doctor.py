@@ -19,7 +19,7 @@ from milbench.columns import Columns
 from milbench.data import doctor_features, doctor_labels, doctor_molecules, doctor_plates
 from milbench.data.finding import Finding
 from milbench.data.labelled import SMILES_COLUMNS, Labelled, read_labelled
-from milbench.data.tables import read_table
+from milbench.data.tables import open_table
 from milbench.errors import ConfigError
 from milbench.progress import progress
 from milbench.tasks import TaskSet
@@ -183,7 +183,7 @@ def _notes(notes: Sequence[str]) -> tuple[Finding, ...]:
 def _overlap(molecules: Labelled, paths: Sequence[str | Path], columns: Columns) -> Iterator[Finding]:
     """IDs that are in the labels table or in a feature table, but not in both."""
     for path in paths:
-        there = np.unique(read_table(path, (columns.id, columns.conf, *SMILES_COLUMNS)).text(columns.id).astype(str))
+        there = np.unique(open_table(path, (columns.id, columns.conf, *SMILES_COLUMNS)).text(columns.id).astype(str))
         lacking = np.setdiff1d(molecules.ids.astype(str), there)
         more = np.setdiff1d(there, molecules.ids.astype(str))
         if not len(lacking) and not len(more):

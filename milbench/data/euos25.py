@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from milbench.data.euos25_files import SOURCE, Sheet, Sheets, find_sheets
+from milbench.data.labelled import label_column
 from milbench.data.tables import Report, Table, read_table
 from milbench.errors import DataError
 from milbench.tasks import EUOS25
@@ -69,22 +70,7 @@ def read_sheet(sheet: Sheet) -> tuple[Table, np.ndarray]:
     """The table and its IDs [n] as text; an ID that appears twice is a DataError."""
     text = [column for column in (sheet.id, sheet.smiles, sheet.plate, sheet.well) if column is not None]
     table = read_table(sheet.path, text)
-    ids = np.char.strip(table.text(sheet.id).astype(str)).astype(object)
-    repeated = np.flatnonzero(pd.Series(ids).duplicated())
-    if repeated.size:
-        raise DataError(
-            sheet.path, "ID appears twice", row=int(repeated[0]) + 1, column=sheet.id, got=ids[repeated[0]], do=SOURCE
-        )
-    return table, ids
-
-
-def _labels(table: Table, column: str) -> np.ndarray:
-    values = table.numbers(column)
-    wrong = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
-    if wrong.size:
-        row = int(wrong[0])
-        raise DataError(table.source, row=row + 1, column=column, got=float(values[row]), want="0, 1 or empty", do=SOURCE)
-    return values
+    return table, table.ids(sheet.id, trimmed=True, do=SOURCE)
 
 
 def _train(sheets: Sheets, report: Report) -> pd.DataFrame:
@@ -102,7 +88,7 @@ def _train(sheets: Sheets, report: Report) -> pd.DataFrame:
         if (rows != np.arange(len(rows))).any():
             shuffled.append(sheet.path.name)
         for name, column in sheet.labels.items():
-            _merge(frame, name, _labels(table, column)[rows], sheet)
+            _merge(frame, name, label_column(table, column, SOURCE)[rows], sheet)
         _add_measured(frame, table, rows, sheet)
         if sheet.smiles is not None:
             written[sheet.path.name] = table.text(sheet.smiles)[rows]
@@ -202,7 +188,7 @@ def _append(frame: pd.DataFrame, sheet: Sheet, split: str, sheets: Sheets, repor
         report.say(f"{len(ids) - len(new)} of the {len(ids)} test molecules are on the leaderboard, with labels")
     part = pd.DataFrame({"ID": ids, "split": split, "smiles": _smiles(table, ids, sheet, sheets)})
     for name, column in sheet.labels.items():
-        part[name] = _labels(table, column)
+        part[name] = label_column(table, column, SOURCE)
     _add_measured(part, table, np.arange(len(ids)), sheet)
     return pd.concat([frame, part.iloc[new]], ignore_index=True)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from milbench.columns import Columns
 from milbench.data.assemble import fold_numbers
 from milbench.data.bags import BagData
-from milbench.data.tables import read_table
+from milbench.data.tables import open_table
 from milbench.errors import DataError
 
 
@@ -17,13 +17,9 @@ def with_folds(bags: BagData, path: Path | None, columns: Columns) -> BagData:
     """The molecules with the folds of the table `path` (None: with their own); those that it does not name have none."""
     if path is None:
         return bags
-    table = read_table(path, (columns.id,))
+    table = open_table(path, (columns.id,))
     table.require(columns.fold)
-    ids = table.text(columns.id)
-    repeated = np.flatnonzero(pd.Series(ids).duplicated())
-    if repeated.size:
-        row = int(repeated[0])
-        raise DataError(path, "ID appears twice", row=table.row(row), column=columns.id, got=ids[row], do="keep one row of it")
+    ids = table.ids(columns.id)
     rows = pd.Index(ids).get_indexer(pd.Index(bags.ids))
     if (rows < 0).all():
         raise DataError(path, "shares no ID with the data", got=str(ids[0]), want=f"IDs like {bags.ids[0]!r}")

@@ -5,19 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from milbench.data.tables import read_table
+from milbench.data.tables import open_table
 from milbench.errors import DataError
 
 
 def groups_of(path: Path, column: str, ids: np.ndarray) -> np.ndarray:
     """The group of each molecule `ids` [n] by a column of the table `path`, as text [n]; "" where it does not say."""
-    table = read_table(path, ("ID", column))
+    table = open_table(path, ("ID", column))
     table.require(column)
-    own = table.text("ID")
-    repeated = np.flatnonzero(pd.Series(own).duplicated())
-    if repeated.size:
-        row = int(repeated[0])
-        raise DataError(path, "ID appears twice", row=table.row(row), column="ID", got=own[row], do="keep one row of it")
+    own = table.ids("ID")
     cells = table.column(column).to_pandas()
     values = np.array(["" if pd.isna(value) else str(value).strip() for value in cells], dtype=object)
     rows = pd.Index(own).get_indexer(pd.Index(ids))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from milbench.columns import Columns
+from milbench.data.manifest import store_tasks
 from milbench.data.tables import Table, read_table
 from milbench.errors import DataError
 from milbench.tasks import MAX_TASKS, TaskSet
@@ -52,13 +53,13 @@ class Labelled:
         return Labelled(self.table.take(rows), self.ids[rows], self.y[rows], self.names, self.split[rows])
 
 
-def label_column(table: Table, column: str) -> np.ndarray:
-    """A label column as float64 [n]: 0, 1, NaN where empty; anything else is a DataError that names the row."""
+def label_column(table: Table, column: str, do: str = "") -> np.ndarray:
+    """A label column as float64 [n]: 0, 1, NaN where empty; else a DataError that names the row and says what to `do`."""
     values = table.numbers(column)
     wrong = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
     if wrong.size:
         row = int(wrong[0])
-        raise DataError(table.source, row=table.row(row), column=column, got=float(values[row]), want="0, 1 or empty")
+        raise DataError(table.source, row=table.row(row), column=column, got=float(values[row]), want="0, 1 or empty", do=do)
     return values
 
 
@@ -91,8 +92,6 @@ def read_labelled(path: str | Path, tasks: TaskSet, columns: Columns | None = No
     """Read a labels table (.csv, .parquet), or a bag store, whose own tasks then count; a split column is not needed."""
     columns = columns or Columns()
     if Path(path).is_dir():
-        from milbench.data.store import store_tasks  # loads torch
-
         tasks, columns = store_tasks(path), Columns()
         table, labels = read_table(Path(path) / "molecules.parquet"), tasks.names
     else:

@@ -14,10 +14,10 @@ from milbench.data.scoring import by_molecule
 from milbench.data.tables import Table, read_table
 from milbench.errors import DataError
 from milbench.files import content_hash, make_folder, write_table
-from milbench.run_config import FINAL_FOLDER
+from milbench.run_config import FINAL_FOLDER, OOF_FILE, PREDICTIONS_FILE
 
 OUT_OF_FOLD, LEADERBOARD = "out of fold", "leaderboard"
-FILES = {OUT_OF_FOLD: Path("oof.parquet"), LEADERBOARD: Path(FINAL_FOLDER) / "leaderboard_predictions.parquet"}
+FILES = {OUT_OF_FOLD: Path(OOF_FILE), LEADERBOARD: Path(FINAL_FOLDER) / PREDICTIONS_FILE}
 """Where a study folder keeps the predictions of each part."""
 
 

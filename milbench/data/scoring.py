@@ -1,7 +1,7 @@
 """Scores of any file of predictions and labels: ROC-AUC and AP per endpoint, each with a stratified bootstrap interval."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ class Scores:
 
     macro [2, 3]: mean AP and mean ROC-AUC over the endpoints that have one, each with its interval, by draws in which the
     endpoints share their molecules. NaN where an endpoint has no positive (or, for AUC, no negative). `level`: coverage;
-    `weighted`: endpoints whose AP is sample-weighted; `left_out`: what was not used.
+    `weighted`: endpoints whose AP is sample-weighted.
     """
 
     names: tuple[str, ...]
@@ -36,7 +36,6 @@ class Scores:
     macro: np.ndarray
     level: float
     weighted: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
 
     @property
     def undefined(self) -> tuple[str, ...]:
@@ -69,7 +68,6 @@ class Scores:
             **macro,
             "undefined": list(self.undefined),
             "weighted": list(self.weighted),
-            "left_out": list(self.left_out),
         }
 
     def lines(self) -> list[str]:
@@ -87,7 +85,7 @@ class Scores:
             lines.append(f"AP of {', '.join(self.weighted)} is sample-weighted")
         if self.undefined:
             lines.append(f"no positive of {', '.join(self.undefined)}: no score, left out of the macro means")
-        return [*lines, *self.left_out]
+        return lines
 
 
 def _cell(value: float, bounds: np.ndarray) -> str:
@@ -174,13 +172,6 @@ def rank(y: np.ndarray, p: np.ndarray, weights: np.ndarray | None) -> list[Ranki
     """The T endpoints as p ranks them; y, p, weights [n, T] as in `score`."""
     columns = [None] * y.shape[1] if weights is None else [None if np.isnan(w).all() else w for w in weights.T]
     return [Ranking(Ladder.of(y[:, t], p[:, t]), columns[t]) for t in range(y.shape[1])]
-
-
-def score_tables(predictions: Table, labels: Table | None, tasks: TaskSet, **options: Any) -> Scores:
-    """Score a table of predictions against a table of labels, as `join_tables` joins them; `options` as in `score`."""
-    joined = join_tables(predictions, labels, tasks)
-    scores = score(joined.y, joined.p, tasks.names, joined.weights, **options)
-    return replace(scores, left_out=joined.left_out)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The bag store: a prepared data set as one folder of Parquet tables, .npy arrays and a manifest."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from milbench.data.assemble import TableOptions, load_tables
 from milbench.data.bags import BagData
 from milbench.data.manifest import TARGETS, check_files, read_manifest, read_parquet, store_tasks
 from milbench.data.store_writer import Piece, StorePlan, store_writer
 from milbench.data.targets import RawTargets
 from milbench.files import read_array
-from milbench.tasks import EUOS25, TaskSet
+from milbench.tasks import TaskSet
 
 _ARRAYS = ("x2d", "xinst", "offsets")
 
@@ -52,20 +50,6 @@ def save_store(
     with store_writer(folder, _plan_of(bags, tasks, atoms, float16 or bags.xinst.dtype == torch.float16), about) as writer:
         writer.add(piece)
     return Path(folder)
-
-
-def store_from_tables(
-    folder: str | Path,
-    labels: str | Path,
-    feat2d: str | Path,
-    instances: Sequence[str | Path],
-    tasks: TaskSet = EUOS25,
-    options: TableOptions | None = None,
-) -> Path:
-    """Existing feature tables as a bag store at `folder`; arguments and errors of `load_tables`."""
-    bags = load_tables(labels, feat2d, instances, tasks, options)
-    sources = [str(source) for source in (labels, feat2d, *instances)]
-    return save_store(folder, bags, tasks, provenance={"made_by": "store_from_tables", "tables": sources})
 
 
 def _plan_of(bags: BagData, tasks: TaskSet, atoms: int | None, float16: bool) -> StorePlan:

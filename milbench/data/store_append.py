@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from milbench.data.store import load_store, read_manifest, read_parquet
+from milbench.data.manifest import read_manifest, read_parquet
+from milbench.data.store import load_store
 from milbench.data.store_writer import Piece, StorePlan, store_writer
 from milbench.data.targets import RawTargets
 from milbench.errors import DataError

@@ -8,9 +8,7 @@ import pyarrow.parquet as pq
 import torch
 
 from milbench.data.bags import BagData
-from milbench.data.manifest import read_manifest
-from milbench.data.store import check_files
-from milbench.data.store_writer import TARGETS
+from milbench.data.manifest import TARGETS, check_files, read_manifest
 from milbench.data.targets import RawTargets
 from milbench.errors import DataError
 from milbench.files import read_array, read_rows

@@ -82,8 +82,19 @@ class Table:
         """An identifier column as text [n]; an empty cell is a DataError. 7.0 written by a float column is '7'."""
         return self.arrow_text(column).to_numpy(zero_copy_only=False)
 
+    def ids(self, column: str, *, trimmed: bool = False, do: str = "keep one row a molecule") -> np.ndarray:
+        """The same, `trimmed` of blanks at its ends if asked for; an ID that appears twice is a DataError with what to `do`."""
+        ids = self.text(column)
+        if trimmed:
+            ids = np.char.strip(ids.astype(str)).astype(object)
+        repeated = np.flatnonzero(pd.Series(ids).duplicated())
+        if repeated.size:
+            row = int(repeated[0])
+            raise DataError(self.source, "ID appears twice", row=self.row(row), column=column, got=ids[row], do=do)
+        return ids
+
     def arrow_text(self, column: str) -> pa.StringArray:
-        """The same as an arrow array, which takes less memory."""
+        """`text` as an arrow array, which takes less memory."""
         values = _plain(self.column(column))
         if pa.types.is_floating(values.type):
             whole = pc.equal(values, pc.floor(values))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from milbench.data.labelled import label_column
 from milbench.data.tables import Report, Table
 from milbench.errors import ConfigError, DataError
 from milbench.tasks import AuxTarget, TaskSet
@@ -81,7 +82,7 @@ def read_targets(table: Table, tasks: TaskSet, labels_missing: str, report: Repo
     """
     if labels_missing not in {"mask", "negative"}:
         raise ConfigError("--labels-missing", got=labels_missing, want="mask or negative")
-    y = np.stack([_labels(table, endpoint.label) for endpoint in tasks.endpoints], axis=1)
+    y = np.stack([label_column(table, endpoint.label).astype(np.float32) for endpoint in tasks.endpoints], axis=1)
     missing = int(np.isnan(y).sum())
     if missing:
         said = "counted as negative" if labels_missing == "negative" else "left out of loss, metrics and sampler"
@@ -92,15 +93,6 @@ def read_targets(table: Table, tasks: TaskSet, labels_missing: str, report: Repo
     values_abs, w_abs = _aux(table, tasks.aux_abs, "absorbance", report)
     values_fluo, w_fluo = _aux(table, tasks.aux_fluo, "fluorescence", report)
     return RawTargets(y, w, values_abs, w_abs, values_fluo, w_fluo)
-
-
-def _labels(table: Table, column: str) -> np.ndarray:
-    values = table.numbers(column)
-    wrong = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
-    if wrong.size:
-        row = int(wrong[0])
-        raise DataError(table.source, row=table.row(row), column=column, got=float(values[row]), want="0, 1 or empty")
-    return values.astype(np.float32)
 
 
 def _weights(table: Table, column: str | None, used: np.ndarray) -> np.ndarray:

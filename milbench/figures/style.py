@@ -9,7 +9,6 @@ from milbench.palette import GRID, INK, OKABE_ITO
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star")
-DASHES = ("solid", "dash", "dot", "dashdot")
 MOST_POINTS = 10_000
 """Points in one figure, at most; more are sampled, and the figure says so."""
 

@@ -150,18 +150,19 @@ class MILTaskAttnMixerWithAux(nn.Module):
 
         `whole`: the targets of the batch that this one is a part of; the losses of its parts add up to its loss.
         """
-        y, kind, on = batch.targets, self.config.loss.reg_loss_type, self.config.predictor
+        y, config, heads = batch.targets, self.config.loss, self.config.predictor
         if y is None:
             raise ConfigError("loss", "this batch has no targets")
-        out, of, config = self.forward_bags(batch), whole or y, self.config.loss
-        per_task = self.focal(out.logits, y.y, y.w, of.w)
+        whole, kind = whole or y, config.reg_loss_type
+        out = self.forward_bags(batch)
+        per_task = self.focal(out.logits, y.y, y.w, whole.w)
         loss_abs = loss_fluo = bitmask = per_task.new_zeros(())
-        if on.n_abs:
-            loss_abs = reg_loss_weighted(out.abs_out, y.abs, y.has_abs, y.w_abs, kind, (of.has_abs, of.w_abs))
-        if on.n_fluo:
-            loss_fluo = reg_loss_weighted(out.fluo_out, y.fluo, y.has_fluo, y.w_fluo, kind, (of.has_fluo, of.w_fluo))
+        if heads.n_abs:
+            loss_abs = reg_loss_weighted(out.abs_out, y.abs, y.has_abs, y.w_abs, kind, (whole.has_abs, whole.w_abs))
+        if heads.n_fluo:
+            loss_fluo = reg_loss_weighted(out.fluo_out, y.fluo, y.has_fluo, y.w_fluo, kind, (whole.has_fluo, whole.w_fluo))
         if out.bitmask is not None:
-            bitmask = group_cross_entropy(out.bitmask, y.group, self.bitmask_weight, of.group)
+            bitmask = group_cross_entropy(out.bitmask, y.group, self.bitmask_weight, whole.group)
         total = (self.lam.to(per_task.dtype) * per_task).mean()
         total = total + config.lambda_aux_abs * loss_abs + config.lambda_aux_fluo * loss_fluo
         return LossTerms(total + config.lambda_aux_bitmask * bitmask, per_task.detach(), loss_abs, loss_fluo, bitmask)

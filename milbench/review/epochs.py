@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from milbench.errors import DataError
+from milbench.run_config import METRICS_FILE
 
 
 @dataclass
@@ -27,7 +28,7 @@ _lock = threading.Lock()
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:
     """Every whole line of metrics.jsonl."""
-    path = folder / "metrics.jsonl"
+    path = folder / METRICS_FILE
     if not path.is_file():
         return []
     with _lock, path.open("rb") as file:
@@ -59,9 +60,3 @@ def epochs_table(folder: Path, tasks: Sequence[str]) -> pd.DataFrame:
     rows = [[row.get(name) for name in (*keys, *figures)] for row in epochs_of(folder) if isinstance(row.get("trial"), int)]
     table = pd.DataFrame(rows, columns=[*keys, *figures]).astype({key: "int64" for key in keys} | dict.fromkeys(figures, float))
     return table.drop_duplicates(keys, keep="last", ignore_index=True)
-
-
-def final_epochs(folder: Path) -> pd.DataFrame:
-    """The epochs of a final training, in order: epoch, train_loss, val_macro_ap, val_min_ap, ap_<endpoint>."""
-    rows = [row for row in epochs_of(folder) if row.get("trial") == "final"]
-    return pd.DataFrame(rows).drop(columns=["time", "trial", "fold"], errors="ignore")

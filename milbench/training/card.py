@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from milbench.data.bags import BagData
+from milbench.report import number
 from milbench.runlog import versions
 from milbench.training.ensemble import Ensemble
 
@@ -128,13 +129,9 @@ def _scores(about: dict[str, Any], report: dict[str, Any]) -> list[str]:
 def _table(metrics: dict[str, Any]) -> list[str]:
     lines = ["| endpoint | AP | prevalence | ROC-AUC | molecules |", "|---|---:|---:|---:|---:|"]
     for name, m in metrics["tasks"].items():
-        lines.append(f"| {name} | {_number(m['ap'])} | {_number(m['prevalence'])} | {_number(m['auc'])} | {m['n']:,} |")
-    macro = f"macro AP {_number(metrics['macro_ap'])}, worst AP {_number(metrics['min_ap'])}"
-    return [*lines, "", f"{macro}, macro ROC-AUC {_number(metrics['macro_auc'])}."]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.3f}"
+        lines.append(f"| {name} | {number(m['ap'])} | {number(m['prevalence'])} | {number(m['auc'])} | {m['n']:,} |")
+    macro = f"macro AP {number(metrics['macro_ap'])}, worst AP {number(metrics['min_ap'])}"
+    return [*lines, "", f"{macro}, macro ROC-AUC {number(metrics['macro_auc'])}."]
 
 
 def _use(about: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from milbench.data.statistics import Scaler
 from milbench.errors import DataError
 from milbench.files import read_tensors, write_tensors
 from milbench.models.mil import MILTaskAttnMixerWithAux
+from milbench.rerun import read_back
 from milbench.tasks import TaskSet
 from milbench.training.evaluator import ModelEvaluator
 from milbench.version import __version__
@@ -77,8 +78,8 @@ def save_checkpoint(path: Path, model: MILTaskAttnMixerWithAux, fold: FoldData, 
     content = {
         "format": FORMAT,
         "milbench": __version__,
-        "config": _plain(model.config.to_dict()),
-        "tasks": _plain(tasks.to_dict()),
+        "config": read_back(model.config.to_dict()),
+        "tasks": read_back(tasks.to_dict()),
         "state_dict": {name: value.cpu() for name, value in model.state_dict().items()},
         "scale2d": _tensors(fold.stats.scale2d),
         "scale_inst": _tensors(fold.stats.scale_inst),
@@ -118,9 +119,3 @@ def _tensors(scaler: Scaler | None) -> dict[str, torch.Tensor]:
 def _scaler(content: dict[str, torch.Tensor]) -> Scaler | None:
     arrays: dict[str, np.ndarray] = {name: value.numpy() for name, value in content.items()}
     return Scaler(**arrays) if arrays else None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -32,7 +32,7 @@ from milbench.files import (
     write_text,
 )
 from milbench.metrics import Metrics, evaluate, warn_undefined
-from milbench.run_config import FINAL_FOLDER, FinalTrainConfig
+from milbench.run_config import FINAL_FOLDER, PREDICTIONS_FILE, REPORT_FILE, FinalTrainConfig
 from milbench.seeds import stream_seed
 from milbench.tasks import TaskSet
 from milbench.training.card import CARD, about_model, model_card
@@ -45,7 +45,7 @@ from milbench.training.resume import difference_to
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, MEMBERS, REPORT = "best_model.ckpt", "members", "leaderboard_eval.json"
+CHECKPOINT, MEMBERS = "best_model.ckpt", "members"
 SEED_MONITOR_NOTE = "training was stopped by the leaderboard that it reports: this score is optimistic"
 
 MemberHook = Callable[[int, Epoch], None]
@@ -138,14 +138,14 @@ class MILFinalTrainer:
 
     def is_done(self) -> bool:
         """Whether the same final model is there already."""
-        needed = [self.folder / REPORT, self.folder / MODEL, *self.checkpoints]
+        needed = [self.folder / REPORT_FILE, self.folder / MODEL, *self.checkpoints]
         return all(path.is_file() for path in needed) and read_json(needed[0]).get("fingerprint") == self.fingerprint
 
     def run(self, hook: MemberHook | None = None) -> dict[str, Any]:
         """Train, save, report the leaderboard once; gives the content of leaderboard_eval.json."""
         if self.is_done():
             log.info("final model: done already, in %s", self.folder)
-            return read_json(self.folder / REPORT)
+            return read_json(self.folder / REPORT_FILE)
         make_folder(self.folder)
         self._clear()
         if self._kept:
@@ -156,7 +156,7 @@ class MILFinalTrainer:
         ensemble = Ensemble(tuple(map(load_checkpoint, self.checkpoints)))
         report = self._report(ensemble)
         self._describe(ensemble, report)
-        write_json(self.folder / REPORT, report)
+        write_json(self.folder / REPORT_FILE, report)
         return report
 
     def _clear(self) -> None:
@@ -243,7 +243,7 @@ class MILFinalTrainer:
         attention = self.final.attn_out or self.folder / "leaderboard_attn.parquet"
         tables = (self.data.bags, rows, predictions.probability)
         write_table(attention, attention_table(*tables, predictions.attention, self.data.tasks))
-        write_table(self.folder / "leaderboard_predictions.parquet", prediction_table(*tables, self.data.tasks))
+        write_table(self.folder / PREDICTIONS_FILE, prediction_table(*tables, self.data.tasks))
         write_table(self.folder / "leaderboard_per_task.csv", metrics_table(metrics))
         return {**report, "leaderboard": metrics.to_dict(), "attention": str(attention)}
 

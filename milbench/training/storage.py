@@ -1,10 +1,9 @@
-"""Where a study lives: opened by one option, and copied while it is live. Loads Optuna, no torch."""
+"""Where a study lives: opened by one option. Loads Optuna, no torch."""
 
 import contextlib
 import json
 import logging
 import re
-import sqlite3
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,12 +15,21 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
 from milbench.errors import ConfigError, StudyError
-from milbench.files import atomic_path, write_json
-from milbench.storage_url import WHERE_FILE, bare, journal_path, opened_as, shown, sqlite_path, where
+from milbench.files import write_json
+from milbench.storage_url import (
+    STUDY_FILE,
+    STUDY_NAME,
+    WHERE_FILE,
+    bare,
+    journal_path,
+    opened_as,
+    shown,
+    sqlite_path,
+    where,
+)
 
 log = logging.getLogger(__name__)
 
-STUDY_FILE, STUDY_NAME = "study.db", "milbench"
 URLS = "sqlite:///PATH, journal:PATH, postgresql://USER@HOST/NAME or grpc://HOST:PORT"
 STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What a storage raises when it is full, locked for too long, or gone."""
@@ -148,27 +156,3 @@ def load_study(folder: Path, url: str | None = None) -> optuna.Study:
         return optuna.load_study(study_name=STUDY_NAME, storage=open_storage(folder, url))
     except KeyError as error:
         raise StudyError(shown(url or str(here)), f"holds no study {STUDY_NAME}", do="start one with: milbench hpo") from error
-
-
-def snapshot(source: Path, target: Path) -> Path:
-    """A copy of the study file `source` (SQLite or journal) as it is at one moment, whoever writes to it; gives `target`."""
-    if not source.is_file():
-        raise StudyError(source, "no such study file")
-    with atomic_path(target) as partial:
-        if journal_path(source) is None:
-            _copy_database(source, partial)
-        else:
-            whole = source.read_bytes().rpartition(b"\n")
-            partial.write_bytes(whole[0] + whole[1])
-    return target
-
-
-def _copy_database(source: Path, target: Path) -> None:
-    try:
-        with (
-            contextlib.closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True, timeout=60)) as live,
-            contextlib.closing(sqlite3.connect(target)) as copy,
-        ):
-            live.backup(copy)
-    except sqlite3.DatabaseError as error:
-        raise StudyError(source, f"cannot be copied ({error})", do=f"look at it: milbench doctor --study {source}") from error

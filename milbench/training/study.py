@@ -22,14 +22,14 @@ from milbench.configs import HPOConfig, check_search_space
 from milbench.data.choice import CHOSEN
 from milbench.errors import StudyError
 from milbench.files import content_hash, lend_lock, make_folder, write_json, write_table
-from milbench.run_config import ARTIFACT_PREFIX
+from milbench.run_config import ARTIFACT_PREFIX, OOF_FILE
 from milbench.seeds import stream_seed
-from milbench.storage_url import where
+from milbench.storage_url import STUDY_NAME, where
 from milbench.training.claims import CONFIGURATION, FAILURE, FINISHED, WORKER, Claims, finished, is_over
 from milbench.training.fold_models import FOLD_MODELS, keep_fold_models
 from milbench.training.lease import beating, lease
 from milbench.training.pruning import build_pruner
-from milbench.training.storage import STUDY_NAME, experimental, open_storage, remember, settled, told_of_storage
+from milbench.training.storage import experimental, open_storage, remember, settled, told_of_storage
 from milbench.training.together import worth_it
 from milbench.training.work import TRIALS_WORK, forget_work
 from milbench.trial_tables import fold_figures
@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 
 WORKERS = "workers"
 """Folder of the workers' locks, in the study's folder."""
-OOF_FILE = "oof.parquet"
 MAX_EQUAL, MAX_FAILURES = 3, 10
 """So many failures in a row for the same reason, or for any, stop a study."""
 _WAIT_S = 1.0
@@ -54,7 +53,6 @@ class MILStudyRunner:
     validator: "MILCrossValidator"
     folder: Path
     storage: str | None = None
-    name: str = STUDY_NAME
 
     def url(self) -> str | None:
         """Where the study lives; a folder remembers that."""
@@ -92,7 +90,7 @@ class MILStudyRunner:
         with lend_lock(self.folder / WORKERS / "turn", 600):
             study = optuna.create_study(
                 storage=open_storage(self.folder, self.url()),
-                study_name=self.name,
+                study_name=STUDY_NAME,
                 direction="maximize",
                 load_if_exists=True,
                 pruner=build_pruner(self.validator.run.pruner, self.validator.run.max_epochs),

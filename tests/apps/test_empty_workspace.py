@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from milbench.ui import APPS
+from milbench.address import APPS
 from workbench import Complaints, cell, open_app, start_workbench
 
 pytestmark = pytest.mark.app

@@ -9,7 +9,8 @@ from optuna.trial import TrialState, create_trial
 from playwright.sync_api import expect
 
 from milbench.review.notes import read_notes
-from milbench.workspace import STUDY_NAME, study_url
+from milbench.storage_url import STUDY_NAME
+from milbench.workspace import study_url
 from workbench import STUDY, Complaints, Workbench, cell, open_app
 
 pytestmark = pytest.mark.app

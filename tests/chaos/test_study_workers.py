@@ -16,9 +16,9 @@ from optuna.storages import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from chaos.postgres import PASSWORD, server
-from milbench.storage_url import PASSWORD_VARIABLE
+from milbench.storage_url import PASSWORD_VARIABLE, STUDY_NAME
 from milbench.training.claims import CONFIGURATION, FINISHED, LOST
-from milbench.training.storage import STUDY_NAME, load_study
+from milbench.training.storage import load_study
 from reliability import Figure
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]

@@ -7,9 +7,9 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
+from builders import store_from_tables
 from milbench import figures
 from milbench.chem.look import look_at
-from milbench.data.store import store_from_tables
 from milbench.errors import DataError
 from milbench.tasks import EUOS25
 from milbench.testing import make_tables

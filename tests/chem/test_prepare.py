@@ -11,7 +11,8 @@ from prepared import config, nci, prepared
 from milbench.chem.conformers import KT
 from milbench.chem.molecules import standardise
 from milbench.chem.prepare import prepare
-from milbench.data.store import load_store, read_manifest
+from milbench.data.manifest import read_manifest
+from milbench.data.store import load_store
 from milbench.errors import ConfigError, DataError
 
 HOSTILE = """ID,SMILES,Transmittance_340,Transmittance_450,Fluorescence_340_450,Fluorescence_more_than_480,split,cv_fold

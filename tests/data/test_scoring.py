@@ -9,9 +9,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from builders import make_tasks
 from milbench.data.bootstrap import Ladder, Ranking
-from milbench.data.scoring import score, score_tables
-from milbench.data.tables import from_frame
+from milbench.data.scoring import Scores, join_tables, score
+from milbench.data.tables import Table, from_frame
 from milbench.errors import ConfigError, DataError
+from milbench.files import read_json
 from milbench.metrics import evaluate
 from milbench.score_command import ScoreConfig, run_score
 from milbench.tasks import EUOS25, Endpoint, TaskSet
@@ -78,11 +79,18 @@ def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame({"ID": ["c", "b", "a"], "pred_assay_0": [0.1, 0.2, 0.9]}), labels
 
 
+def score_tables(predictions: Table, labels: Table | None, tasks: TaskSet) -> Scores:
+    """As `milbench score` scores a table of predictions against one of labels."""
+    joined = join_tables(predictions, labels, tasks)
+    return score(joined.y, joined.p, tasks.names, joined.weights)
+
+
 def test_tables_are_joined_on_id_and_what_lacks_a_prediction_is_counted():
     predictions, labels = (from_frame(frame, "table") for frame in frames())
     found = score_tables(predictions, labels, make_tasks(1))
     assert (found.n[0], found.ap[0]) == (2, 1.0)
-    assert found.left_out == ("1 labelled molecules have no prediction and are left out",)
+    joined = join_tables(predictions, labels, make_tasks(1))
+    assert joined.left_out == ("1 labelled molecules have no prediction and are left out",)
 
 
 def test_labels_may_stand_beside_the_predictions():
@@ -123,7 +131,12 @@ def test_the_command_scores_files(tmp_path):
     for name, frame in zip(("p", "l"), frames()):
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
     lines, status = run_score(ScoreConfig(tmp_path / "p.csv", tmp_path / "l.csv", tasks=str(tasks), json=tmp_path / "s.json"))
-    assert status == 0 and "assay_0" in lines[1] and (tmp_path / "s.json").is_file()
+    assert status == 0 and "assay_0" in lines[1]
+    assert (
+        read_json(tmp_path / "s.json")["left_out"]
+        == [lines[-1]]
+        == ["1 labelled molecules have no prediction and are left out"]
+    )
 
 
 def test_a_weighted_ap_is_that_of_scikit_learn_and_of_the_run():

@@ -12,8 +12,8 @@ import torch
 from builders import make_bags, make_tasks
 from milbench.data import store_writer
 from milbench.data.bags import BagData
-from milbench.data.manifest import load_labels
-from milbench.data.store import conformer_table, load_store, read_manifest, save_store
+from milbench.data.manifest import load_labels, read_manifest
+from milbench.data.store import conformer_table, load_store, save_store
 from milbench.errors import DataError
 from milbench.tasks import EUOS25
 

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from builders import make_bags, make_tasks
+from builders import make_bags, make_tasks, store_from_tables
 from milbench.data.bags import BagData
-from milbench.data.store import conformer_table, load_store, read_manifest, save_store, store_from_tables
+from milbench.data.manifest import read_manifest
+from milbench.data.store import conformer_table, load_store, save_store
 from milbench.data.store_append import append_store
 from milbench.errors import DataError
 from milbench.tasks import EUOS25

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from milbench.data.store import store_from_tables
+from builders import store_from_tables
 from milbench.pipeline import MILPipelineOrchestrator
 from milbench.run_config import PipelineConfig
 from milbench.testing import make_tables

@@ -16,7 +16,7 @@ from reviewed import TRIALS
 
 from milbench.errors import DataError, StudyError
 from milbench.files import append_json
-from milbench.review.epochs import epochs_of, epochs_table, final_epochs
+from milbench.review.epochs import epochs_of, epochs_table
 from milbench.review.study import StudyView, pruning_points, read_study, shown_trials
 from milbench.tasks import EUOS25
 from milbench.trial_tables import rows
@@ -137,7 +137,6 @@ def test_an_epoch_run_twice_counts_once_and_the_final_training_is_no_trial(tmp_p
     table = epochs_table(tmp_path, ["a"])
     assert table["train_loss"].tolist() == [2.0, 3.0]
     assert table["ap_a"].isna().all()
-    assert final_epochs(tmp_path)["train_loss"].tolist() == [9.0]
 
 
 def test_a_log_that_grows_is_read_on_and_its_unfinished_line_waits(tmp_path: Path) -> None:

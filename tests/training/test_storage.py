@@ -1,9 +1,8 @@
-"""Where a study lives: every kind of storage runs one, a folder remembers its own, a copy of a live one is whole."""
+"""Where a study lives: every kind of storage runs one, a folder remembers its own."""
 
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from milbench.errors import ConfigError, StudyError
 from milbench.training.cross_validation import MILCrossValidator
-from milbench.training.storage import load_study, open_storage, snapshot, torn_lines
+from milbench.training.storage import load_study, open_storage, torn_lines
 from milbench.training.study import MILStudyRunner
 from runs import cv_run, level, scripted, small_cv
 
@@ -94,36 +93,6 @@ def test_a_journal_with_a_torn_line_is_refused_with_the_remedy(tmp_path: Path) -
     assert torn_lines(path) == [whole.count(b"\n") + 1]
     with pytest.raises(StudyError, match=r"has a line that is torn; mend it: milbench doctor --study .*j\.log --repair"):
         run(tmp_path / "s", None)
-
-
-def test_a_copy_of_a_study_that_is_being_written_is_whole(tmp_path: Path) -> None:
-    study = optuna.create_study(storage=open_storage(tmp_path, None), study_name="milbench")
-    over = threading.Event()
-
-    def write() -> None:
-        while not over.is_set():
-            study.tell(study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}), 0.5)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        counts = []
-        for n in range(5):
-            snapshot(tmp_path / "study.db", tmp_path / f"copy{n}.db")
-            copy = load_study(tmp_path, f"sqlite:///{tmp_path}/copy{n}.db")
-            counts.append(len(copy.get_trials(states=(optuna.trial.TrialState.COMPLETE,))))
-    finally:
-        over.set()
-        writer.join()
-    assert counts == sorted(counts)
-    assert counts[-1] <= len(study.trials)
-
-
-def test_a_copy_of_what_is_no_study_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "study.db").write_text("garbage " * 200)
-    with pytest.raises(StudyError, match="cannot be copied"):
-        snapshot(tmp_path / "study.db", tmp_path / "copy.db")
-    assert not (tmp_path / "copy.db").exists()
 
 
 def test_opening_a_storage_loads_no_torch() -> None:
