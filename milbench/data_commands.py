@@ -13,6 +13,7 @@ import tyro
 from milbench.columns import Columns
 from milbench.errors import ConfigError
 from milbench.flags import OptionalPath, OptionalText
+from milbench.run_config import at_least
 from milbench.tasks import load_tasks
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,10 @@ class FoldsConfig:
     json: OptionalPath = None
     """Write the report here too."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("folds", 2), ("workers", 1), ("sample", 0), ("clusters", 0), ("min_positives", 0)):
+            at_least(f"--{name}", getattr(self, name), least)
+
 
 @dataclass(frozen=True)
 class DoctorConfig:
@@ -126,6 +131,10 @@ class DoctorConfig:
     """Processes for InChIKeys."""
     json: OptionalPath = None
     """Write the findings here too."""
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "id_block"):
+            at_least(f"--{name}", getattr(self, name), 1)
 
 
 def run_import(config: ImportConfig) -> Said:
