@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from runpy import run_path
 from types import ModuleType
 from typing import Any
 
@@ -61,6 +62,19 @@ def test_nothing_heavy_is_imported_before_the_first_cell_shows(app: Path) -> Non
 @by_name
 def test_an_app_of_an_empty_workspace_runs_as_a_script(app: Path, tmp_path: Path) -> None:
     run_as_script(app, tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("name", "folded"), [("some.csv", True), ("some.smi", False)])
+def test_the_data_app_offers_folds_of_what_the_command_takes_alone(
+    name: str, folded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "some.csv").write_text("ID,smiles,Transmittance_340\na,CCO,0\nb,CCN,1\n")
+    (tmp_path / "some.smi").write_text("CCO a\nCCN b\n")
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(STATE_VARIABLE, f"source={name}")
+    defined = run_path(str(APPS / "data_prep.py"))["app"].run()[1]
+    assert ("folds_button" in defined) == folded
+    assert "prepare_button" in defined
 
 
 @pytest.mark.app
