@@ -57,9 +57,9 @@ def source(found_box, path_box):
     _gone = "" if path.exists() else f"{_text} is not here"
     ui.say(*filter(None, [_gone]))
     mo.stop(_gone, ui.empty(_gone, "Choose another above, or type another path."))
-    is_store = (path / "manifest.json").is_file()
+    is_store, is_table = (path / "manifest.json").is_file(), path.suffix in {".csv", ".parquet"}
     name_box = mo.ui.text(value=ui.param("name") or name_for(path), label="Name of the new data set", debounce=True)
-    return is_store, name_box, path
+    return is_store, is_table, name_box, path
 
 
 @app.cell(hide_code=True)
@@ -155,8 +155,8 @@ def molecules(seen):
 
 
 @app.cell(hide_code=True)
-def doctor(doctor_button, is_store, path, plan, ready, states):
-    mo.stop(ready and not is_store and path.suffix not in {".csv", ".parquet"})
+def doctor(doctor_button, is_store, is_table, plan, ready, states):
+    mo.stop(ready and not is_store and not is_table)
     _said = ui.attempt(lambda: submit(plan.doctor_command(), plan.job("doctor"))) if doctor_button.value else None
     _state, _shown = states()["doctor"], None
     if _state is None:
@@ -176,14 +176,15 @@ def doctor(doctor_button, is_store, path, plan, ready, states):
 
 
 @app.cell(hide_code=True)
-def fold_controls(is_store, name_box, ready, seen):
+def fold_controls(is_store, is_table, name_box, ready, seen):
     mo.stop(not ready or is_store or not len(seen))
+    _title = ui.section("Folds and preparation" if is_table else "Preparation")
+    mo.stop(not is_table, ui.stack(_title, name_box))  # folds are a column: `milbench folds` takes tables and stores
     by_box = ui.picker("by", ["stratified", "scaffold", "cluster", "plate"], "Folds by")
-    folds_box = Number("Number of folds", 2, 10).slider("folds", 5)
-    folds_button = mo.ui.run_button(label="Make folds")
+    folds_box, folds_button = Number("Number of folds", 2, 10).slider("folds", 5), mo.ui.run_button(label="Make folds")
     _why = mo.md("Like molecules on both sides flatter a model: *scaffold* and *cluster* say how it does on new ones.")
     _controls = mo.hstack([name_box, by_box, folds_box, folds_button], justify="start", wrap=True)
-    ui.stack(ui.section("Folds and preparation"), _why, _controls)
+    ui.stack(_title, _why, _controls)
     return by_box, folds_box, folds_button
 
 

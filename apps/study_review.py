@@ -15,6 +15,7 @@ with app.setup(hide_code=True):
     from milbench.configs import parameters
     from milbench.errors import MilbenchError
     from milbench.figures import compared_curves, fold_task_heatmap, importance_bars, slices, study_aps
+    from milbench.launch import study_folder
     from milbench.palette import INK, task_colours
     from milbench.promote_ui import PROMISE, TAB, final_name, is_trained, next_step, reports, results
     from milbench.review.compare import compare
@@ -226,7 +227,7 @@ def promote_controls(beats, study, tab, trials):
 def promoted(beat, final, found, promote, tab, trials):
     beat()
     mo.stop(tab.value != TAB)
-    _target, _said = ui.root() / final.value, None
+    _target, _said = ui.or_stop(lambda: study_folder(ui.root(), final.value, "Folder")), None
     if promote.value:
         _said = ui.attempt(lambda: promotion(found, trials[0], _target).start())
     _job = ui.job_state(_target)

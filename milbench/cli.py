@@ -154,7 +154,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except MilbenchError as error:
         if not is_job():  # its log has the line already
             sys.stderr.write(f"milbench: {error}\n")
-        return 2
+        return error.status
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(str(error.name).split(".")[0])
         if extra is None:

@@ -103,7 +103,7 @@ class SamplerConfig:
     batch_pos_fraction: float = hp(0.35, valid=_UNIT, help="share of molecules positive somewhere in a batch")
     min_pos_per_batch: int = hp(1, valid=(0, 65536), help="fewest positives in a batch")
     enforce_bitmask_quota: bool = hp(True, help="reserve places for rare endpoints and multi-positives")
-    quota_per_256: tuple[float, ...] = per_task("quota_per_256", valid=(0.0, 256.0), help="positives reserved per 256")
+    quota_per_256: tuple[float, ...] = per_task("quota_per_256", help="positives reserved per 256")
     quota_multi_per_256: float = hp(8.0, valid=(0.0, 256.0), help="multi-positives reserved per 256")
     rare_prev_thr: float | None = hp(None, valid=(0.0, 1.0), help="legacy: a task is rare iff its prevalence is below this")
 
@@ -112,9 +112,9 @@ class SamplerConfig:
 class LossWeightingConfig:
     """Class imbalance and auxiliary losses (seed 4.3 and 4.4)."""
 
-    posw_clip: tuple[float, ...] = per_task("posw_clip", log=True, valid=(1.0, 1e5), help="largest positive weight of BCE")
-    gamma: tuple[float, ...] = per_task("gamma", valid=(0.0, 20.0), help="focal exponent")
-    lam: tuple[float, ...] = per_task("lam", log=True, valid=(1e-6, 1e6), optional=True, help="raw weight of its loss")
+    posw_clip: tuple[float, ...] = per_task("posw_clip", log=True, help="largest positive weight of BCE")
+    gamma: tuple[float, ...] = per_task("gamma", help="focal exponent")
+    lam: tuple[float, ...] = per_task("lam", log=True, optional=True, help="raw weight of its loss")
     lam_floor: float = hp(0.6, of=(0.35, 0.85), valid=_UNIT, help="lower bound of a normalised task weight")
     lam_ceil: float = hp(1.75, of=(1.30, 2.20), valid=(1.0, 1e3), help="upper bound of a normalised task weight")
     lambda_power: float = hp(0.5, valid=(0.0, 4.0), help="without lam: weights are prevalence^-power")

@@ -13,6 +13,7 @@ import tyro
 from milbench.columns import Columns
 from milbench.errors import ConfigError
 from milbench.flags import OptionalPath, OptionalText
+from milbench.run_config import at_least
 from milbench.tasks import load_tasks
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,8 @@ class FoldsConfig:
     """What is predicted: euos25, or a .toml or .json file that declares endpoints."""
     id_col: str = "ID"
     """Name of the ID column."""
+    smiles_col: OptionalText = None
+    """Name of the SMILES column; default: curated_SMILES, smiles or SMILES."""
     split_col: str = "split"
     """Name of the split column."""
     fold_col: str = "cv_fold"
@@ -87,6 +90,10 @@ class FoldsConfig:
     """Processes for scaffolds and fingerprints."""
     json: OptionalPath = None
     """Write the report here too."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("folds", 2), ("workers", 1), ("sample", 0), ("clusters", 0), ("min_positives", 0)):
+            at_least(f"--{name}", getattr(self, name), least)
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,8 @@ class DoctorConfig:
     """Name of the ID column."""
     conf_col: str = "conf_id"
     """Name of the conformer column."""
+    smiles_col: OptionalText = None
+    """Name of the SMILES column; default: curated_SMILES, smiles or SMILES."""
     split_col: str = "split"
     """Name of the split column."""
     seed: int = 0
@@ -126,6 +135,10 @@ class DoctorConfig:
     """Processes for InChIKeys."""
     json: OptionalPath = None
     """Write the findings here too."""
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "id_block"):
+            at_least(f"--{name}", getattr(self, name), 1)
 
 
 def run_import(config: ImportConfig) -> Said:
@@ -168,7 +181,7 @@ def run_folds(config: FoldsConfig) -> Said:
     from milbench.data.labelled import read_labelled
     from milbench.files import write_json, write_table
 
-    columns = Columns(id=config.id_col, split=config.split_col, fold=config.fold_col)
+    columns = Columns(id=config.id_col, split=config.split_col, fold=config.fold_col, smiles=config.smiles_col)
     molecules = read_labelled(config.source, load_tasks(config.tasks), columns)
     used = np.flatnonzero(np.isin(molecules.split, config.use_splits))
     if not used.size:
@@ -202,7 +215,7 @@ def run_doctor(config: DoctorConfig) -> Said:
             raise ConfigError("--feat2d, --instances", "a bag store has its own features", do="leave them out")
         patient = open_store(config.source)
     else:
-        columns = Columns(id=config.id_col, conf=config.conf_col, split=config.split_col)
+        columns = Columns(id=config.id_col, conf=config.conf_col, split=config.split_col, smiles=config.smiles_col)
         patient = open_tables(config.source, config.feat2d, config.instances, load_tasks(config.tasks), columns)
     log.info("doctor: %d molecules", len(patient.molecules))
     habits = Habits(config.groups, config.id_block, config.duplicates, config.seed, config.workers)

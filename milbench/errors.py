@@ -1,12 +1,15 @@
-"""The errors a user can cause: one line that says where, what we got, and what would be right."""
+"""The errors a user can meet: one line that says where, what we got, and what would be right."""
 
 
 class MilbenchError(Exception):
-    """A mistake that the user can mend; the command line prints it as one line and exits with status 2.
+    """A mistake that the user can mend; the command line prints it as one line and exits with `status`.
 
     `where` is a file, flag or object; `row` (1-based, without the header) and `column` narrow it down;
     `got` is what was found, `want` what would be right, `do` the next step.
     """
+
+    status = 2
+    """2: bad input; 1 where no input is to blame."""
 
     def __init__(
         self,
@@ -45,6 +48,10 @@ class StudyError(MilbenchError):
 class ClusterError(MilbenchError):
     """The cluster refuses a job, or does not answer."""
 
+    status = 1
+
 
 class DiskError(MilbenchError):
     """A file cannot be written because the disk is full or a quota is used up."""
+
+    status = 1

@@ -83,10 +83,10 @@ def in_app(error: MilbenchError) -> MilbenchError:
     return error
 
 
-def study_folder(root: Path, name: str) -> Path:
-    """Where a study of this name lies below the workspace; a name that is none is a ConfigError."""
+def study_folder(root: Path, name: str, field: str = "Name") -> Path:
+    """Where a study of this name lies below the workspace; a name that is none is a ConfigError, which names the `field`."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", name) or ".." in name:
-        raise ConfigError("Name", got=name, want="letters, digits, - and _, with / for folders")
+        raise ConfigError(field, got=name, want="letters, digits, - and _, with / for folders")
     return root / name
 
 

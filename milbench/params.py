@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from milbench.errors import ConfigError
 from milbench.registry import REGISTRIES
-from milbench.tasks import TaskSet
+from milbench.tasks import LIMITS, TaskSet
 
 Scalar = bool | int | float | str | None
 
@@ -150,9 +150,9 @@ def hp(
     return dataclasses.field(default=default, metadata={"hp": spec})
 
 
-def per_task(source: str, *, log: bool = False, valid: tuple[float, float], optional: bool = False, help: str) -> Any:
+def per_task(source: str, *, log: bool = False, optional: bool = False, help: str) -> Any:
     """A field with one value an endpoint, whose default or range is the Endpoint's attribute `source`."""
-    spec = {"log": log, "valid": valid, "help": help, "optional": optional}
+    spec = {"log": log, "valid": LIMITS[source], "help": help, "optional": optional}
     return dataclasses.field(default=(), metadata={"hp": spec, "per_task": source})
 
 
@@ -177,8 +177,8 @@ def _task_param(group: str, field: "dataclasses.Field[Any]", t: int, tasks: Task
     endpoint, spec = tasks.endpoints[t], field.metadata["hp"]
     source = getattr(endpoint, field.metadata["per_task"])
     spec = {**spec, "help": f"{endpoint.name}: {spec['help']}"}  # its own name says no more than t0
-    if not isinstance(source, tuple):  # a quota: a number, not searched
+    if field.name == "quota_per_256":  # a number, not searched
         return Param(f"quota_{tasks.short(t)}_per_256", group, field.name, t, float(source), **spec)
     low, high = source
-    default = float((low * high) ** 0.5) if spec["log"] else (low + high) / 2
-    return Param(f"{field.name}_t{t}", group, field.name, t, default, low=float(low), high=float(high), **spec)
+    default = low if low == high else (low * high) ** 0.5 if spec["log"] else (low + high) / 2
+    return Param(f"{field.name}_t{t}", group, field.name, t, float(default), low=float(low), high=float(high), **spec)

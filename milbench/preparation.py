@@ -56,8 +56,9 @@ class Preparation:
         """The bag store."""
         return self.folder / "store"
 
-    def _flags(self, *names: str) -> list[str]:
-        given = {name: getattr(self, name) for name in names}
+    @property
+    def _flags(self) -> list[str]:
+        given = {name: getattr(self, name) for name in ("tasks", "id_col", "smiles_col")}
         return [word for name, value in given.items() if value for word in (f"--{name}", value)]
 
     def import_command(self) -> list[str]:
@@ -66,12 +67,12 @@ class Preparation:
 
     def doctor_command(self) -> list[str]:
         """Examine the source."""
-        return ["doctor", str(self.source), "--json", str(self.findings), *self._flags("tasks", "id_col")]
+        return ["doctor", str(self.source), "--json", str(self.findings), *self._flags]
 
     def folds_command(self, by: str, folds: int, seed: int = 0) -> list[str]:
         """Make folds and write them beside the source's columns."""
         options = ["--by", by, "--folds", str(folds), "--seed", str(seed), "--json", str(self.fold_report)]
-        return ["folds", str(self.source), "--out", str(self.folded), *options, *self._flags("tasks", "id_col")]
+        return ["folds", str(self.source), "--out", str(self.folded), *options, *self._flags]
 
     def prepare_command(
         self, sets_2d: Sequence[str], sets_3d: Sequence[str], conformers: int, mmff: int = 0, with_folds: bool = False
@@ -83,7 +84,7 @@ class Preparation:
             if not names:
                 raise ConfigError(flag, "names no set", do="choose at least one")
             command += [flag, *names]
-        return [*command, *self._flags("tasks", "id_col", "smiles_col")]
+        return [*command, *self._flags]
 
 
 def folder_named(root: Path, name: str) -> Path:

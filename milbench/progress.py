@@ -1,6 +1,7 @@
 """Progress: a bar on a terminal, now and then a line of the log where there is none. A run's folder hears it too."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,12 +59,16 @@ def clocked(seconds: float) -> str:
 
 @contextmanager
 def progress(title: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """`total` pieces of work, `done` of them before, are told as long as the context lasts, with time gone and time left."""
+    """`total` pieces of work, `done` of them before, are told as long as the context lasts, with time gone and time left.
+
+    A bar is drawn by the main thread alone: an app's threads write to its page, even where the server has a terminal.
+    """
     console = Console(stderr=True)
     times = (_Rate(), TimeElapsedColumn(), TimeRemainingColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
-    line = None if console.is_terminal else _Lines(total, done)
-    with Progress(*columns, console=console, transient=True, disable=line is not None) as bar:
+    drawn = console.is_terminal and threading.current_thread() is threading.main_thread()
+    line = None if drawn else _Lines(total, done)
+    with Progress(*columns, console=console, transient=True, disable=not drawn) as bar:
         task = bar.add_task(title, total=total, completed=done)
 
         def advance(done: int, words: str = "") -> None:
@@ -76,3 +81,17 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Advance]:
 
         advance(done)
         yield advance
+
+
+@contextmanager
+def counted(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """The same, told how much more is done."""
+    done = 0
+    with progress(title, total) as advance:
+
+        def more(count: int) -> None:
+            nonlocal done
+            done += count
+            advance(done, "")
+
+        yield more

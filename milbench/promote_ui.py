@@ -1,5 +1,6 @@
 """What comes after a study: its best trial as a final model, then that model's scores and attention."""
 
+import re
 from pathlib import Path
 
 from milbench import ui
@@ -8,19 +9,24 @@ from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER, REPORT_FILE
 
 TAB = "Final model"
 PROMISE = (
-    "The parameters of trial {trial} are trained once more, on every molecule that is not in the leaderboard (an inner fold "
-    "says when to stop); then the leaderboard is scored with that model, and reported once."
+    "The parameters of trial {trial} are trained once more, on the splits that the study was made on, but for an inner fold "
+    "that is held out to say when to stop; then the leaderboard is scored with that model, and reported once."
 )
 
 
 def final_name(study: str, trial: int) -> str:
     """The folder that a trial's final model goes to, unless the user says otherwise."""
-    return f"finals/{study.replace('/', '-')}-trial{trial}"
+    return f"finals/{_stem(study)}-trial{trial}"
+
+
+def _stem(study: str) -> str:
+    """A study's name as part of a folder's that `study_folder` takes."""
+    return re.sub(r"[^\w.-]+", "-", study)
 
 
 def reports(root: Path, study: str) -> list[Path]:
     """The reports of the final models of a study that are there by now: promoted, or trained by the study's own run."""
-    promoted = (root / "finals").glob(f"{study.replace('/', '-')}-trial*/{FINAL_FOLDER}/{REPORT_FILE}")
+    promoted = (root / "finals").glob(f"{_stem(study)}-trial*/{FINAL_FOLDER}/{REPORT_FILE}")
     return [root / study / FINAL_FOLDER / REPORT_FILE, *sorted(promoted)]
 
 

@@ -13,6 +13,8 @@ from milbench.files import read_json, write_text
 
 MAX_TASKS = 62
 """A label pattern is one int64 bit mask."""
+LIMITS = {"quota_per_256": (0.0, 256.0), "posw_clip": (1.0, 1e5), "gamma": (0.0, 20.0), "lam": (1e-6, 1e6)}
+"""What an endpoint's quota, both ends of its search ranges, and the parameters that stand for them may be set to."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,20 @@ class TaskSet:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], where: object = "task set") -> "TaskSet":
-        """The reverse of `to_dict`; an unknown or missing key is a ConfigError."""
+    def from_dict(cls, data: Any, where: object = "task set") -> "TaskSet":
+        """The reverse of `to_dict`; an unknown or missing key, or a value that is none, is a ConfigError."""
+        keys = ", ".join(field.name for field in dataclasses.fields(cls))
+        if not isinstance(data, dict):
+            raise ConfigError(where, "not a task set", got=type(data).__name__, want=f"a mapping of {keys}")
         unknown = sorted(set(data) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise ConfigError(where, "unknown key", got=unknown[0], want="name, endpoints, aux_abs, aux_fluo")
+            raise ConfigError(where, "unknown key", got=unknown[0], want=keys)
         try:
             return cls(
-                name=data["name"],
-                endpoints=tuple(Endpoint(**_tuples(endpoint)) for endpoint in data["endpoints"]),
-                aux_abs=tuple(AuxTarget(**target) for target in data.get("aux_abs", ())),
-                aux_fluo=tuple(AuxTarget(**target) for target in data.get("aux_fluo", ())),
+                name=_value("name", data["name"], f"{where}, name"),
+                endpoints=tuple(Endpoint(**_values(one, where, "endpoint")) for one in data["endpoints"]),
+                aux_abs=tuple(AuxTarget(**_values(one, where, "aux_abs")) for one in data.get("aux_abs", ())),
+                aux_fluo=tuple(AuxTarget(**_values(one, where, "aux_fluo")) for one in data.get("aux_fluo", ())),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
@@ -113,8 +118,45 @@ class TaskSet:
             ) from error
 
 
-def _tuples(data: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+def _values(data: dict[str, Any], where: object, what: str) -> dict[str, Any]:
+    """The values of one endpoint or auxiliary target; one that will not do is a ConfigError that names it and the key."""
+    place = f"{where}, {what} {data.get('name', data.get('column', ''))}".rstrip()
+    return {key: _value(key, value, f"{place}, {key}") for key, value in data.items()}
+
+
+_TEXTS = {"name", "column", "weight", "short"}
+
+
+def _value(key: str, value: Any, where: str) -> Any:
+    """What stands at `key`, a range as a tuple; a key that there is not is left to whom it is given."""
+    if key in _TEXTS and not (isinstance(value, str) or (key == "weight" and value is None)):
+        raise ConfigError(where, got=value, want="text")
+    if key == "ap_weighted" and not isinstance(value, bool):
+        raise ConfigError(where, got=value, want="true or false")
+    if key == "quota_per_256":
+        return _quota(value, where)
+    return _range(value, LIMITS[key], where) if key in LIMITS else value
+
+
+def _quota(value: Any, where: str) -> float:
+    least, most = LIMITS["quota_per_256"]
+    if not (_is_number(value) and least <= value <= most):
+        raise ConfigError(where, got=value, want=f"a number from {least:g} to {most:g}")
+    return value
+
+
+def _range(value: Any, limits: tuple[float, float], where: str) -> tuple[float, float]:
+    least, most = limits
+    if _is_number(value):
+        raise ConfigError(where, got=value, want="a search range [low, high]", do=f"write [{value}, {value}] for one value")
+    pair = value if isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value)) else (1, 0)
+    if not least <= pair[0] <= pair[1] <= most:
+        raise ConfigError(where, got=value, want=f"[low, high], low not above high, both from {least:g} to {most:g}")
+    return pair[0], pair[1]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def load_tasks(name: str) -> TaskSet:
@@ -131,7 +173,7 @@ def load_tasks(name: str) -> TaskSet:
         return TaskSet.from_dict(tomllib.loads(path.read_text(encoding="utf-8")), where=path)
     except FileNotFoundError as error:
         raise DataError(path, "no such file") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(path, f"not valid TOML ({error})") from error
 
 

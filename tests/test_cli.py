@@ -21,6 +21,7 @@ from milbench import __version__
 from milbench.cli import main
 from milbench.data.assemble import load_tables
 from milbench.data.store import save_store
+from milbench.errors import ClusterError, ConfigError, DiskError, MilbenchError, StudyError
 from milbench.flags import gathered
 from milbench.run_config import PipelineConfig
 from milbench.tasks import EUOS25
@@ -407,6 +408,18 @@ def test_a_command_line_that_cannot_be_parsed_is_status_2(args: list[str], capfd
         main(args)
     assert done.value.code == 2
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "status"), [(ConfigError, 2), (StudyError, 2), (DiskError, 1), (ClusterError, 1)])
+def test_what_is_no_bad_input_is_one_line_too_and_status_1(
+    kind: type[MilbenchError], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(tasks: str) -> list[str]:
+        raise kind("somewhere", "goes wrong", do="do something")
+
+    monkeypatch.setattr("milbench.report.parameter_lines", wrong)
+    assert main(["params"]) == status
+    assert capsys.readouterr().err == "milbench: somewhere: goes wrong; do something\n"
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

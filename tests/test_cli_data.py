@@ -71,6 +71,27 @@ def test_a_missing_file_is_one_line_and_status_2(command: str, tmp_path: Path, c
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["folds", "--folds", "1"], "--folds: got 1, want 2 or more"),
+        (["folds", "--workers", "0"], "--workers: got 0, want 1 or more"),
+        (["folds", "--sample", "-1"], "--sample: got -1, want 0 or more"),
+        (["folds", "--clusters", "-1"], "--clusters: got -1, want 0 or more"),
+        (["folds", "--min_positives", "-1"], "--min_positives: got -1, want 0 or more"),
+        (["doctor", "--workers", "0"], "--workers: got 0, want 1 or more"),
+        (["doctor", "--id_block", "0"], "--id_block: got 0, want 1 or more"),
+    ],
+)
+def test_a_number_that_will_not_do_is_one_line_and_status_2(
+    molecules: Path, args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *flags = args
+    out = ["--out", str(molecules.with_name("out.parquet"))] if command == "folds" else []
+    assert main([command, str(molecules), *out, *flags]) == 2
+    assert capsys.readouterr().err == f"milbench: {said}\n"
+
+
 def test_a_challenge_folder_without_its_files_says_where_to_get_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

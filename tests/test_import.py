@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import milbench
+from milbench import models, training
 
 HEAVY = ("torch", "lightning", "pandas", "sklearn", "optuna", "rdkit", "pyarrow")
 
@@ -42,8 +43,27 @@ def test_the_command_line_shows_its_help_without_torch() -> None:
     assert _fresh(code).splitlines()[-1] == "False"
 
 
+SEED = """
+MILTaskAttnMixerWithAux TaskAttentionPool MultiTaskFocal reg_loss_weighted MultitaskBalancedBatchSampler HPOConfig
+BackboneConfig HeadConfig OptimizationConfig RuntimeConfig SamplerConfig LossWeightingConfig ObjectiveConfig MILModelConfig
+MILBackboneConfig MILPredictorConfig MILOptimizationConfig MILLossConfig MILModelBuilder PipelineConfigFactory
+PipelineEnvironmentFactory HPODataBuilder PreparedHPOData MILCVData MILPipelineOrchestrator MILCrossValidator MILFoldTrainer
+MILStudyRunner MILFinalData MILFinalTrainer CVRunConfig FinalTrainConfig LightningTrainerFactory ModelEvaluator search_space
+build_2d_embedder build_3d_embedder build_aggregator build_predictor_heads register_2d_embedder register_3d_embedder
+register_aggregator register_predictor
+"""
+"""Every name that the specification promises."""
+
+
+@pytest.mark.parametrize("name", SEED.split())
+def test_what_the_seed_names_is_imported_from_one_of_the_three_packages(name: str) -> None:
+    homes = [package for package in (milbench, training, models) if name in package.__all__]
+    assert homes
+    assert {getattr(package, name).__name__ for package in homes} == {name}
+
+
 def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error() -> None:
-    for name in milbench.__all__:
-        assert getattr(milbench, name) is not None
+    for package in (milbench, training, models):
+        assert all(getattr(package, name) is not None for name in package.__all__)
     with pytest.raises(AttributeError):
         milbench.nothing_of_this_name  # noqa: B018

@@ -23,8 +23,10 @@ from milbench.launch import (
     setting_of,
     settings_of,
     steps_of,
+    study_folder,
 )
 from milbench.pipeline import PipelineConfigFactory
+from milbench.promote_ui import final_name
 from milbench.run_config import PipelineConfig
 from milbench.tasks import EUOS25
 
@@ -147,6 +149,13 @@ def test_a_parameter_without_a_value_left_is_told() -> None:
 def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="Name: got"):
         new_study_folder(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("study", "name"), [("demo/study", "finals/demo-study-trial3"), ("my study", "finals/my-study-trial3")]
+)
+def test_the_folder_that_is_offered_for_a_final_model_is_one_that_is_taken(tmp_path: Path, study: str, name: str) -> None:
+    assert study_folder(tmp_path, final_name(study, 3)) == tmp_path / name
 
 
 def test_a_study_is_not_started_over_another(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """What the data app writes on the command line is what the commands take."""
 
+import dataclasses
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from milbench.cli import main
@@ -32,6 +34,24 @@ def test_every_command_is_taken_and_does_its_step(source: Path, capsys: pytest.C
     assert main(plan.prepare_command(["conjugation"], ["usr"], conformers=2, with_folds=True)) == 0, capsys.readouterr().err
     (store,) = scan(source.parent / "runs").stores
     assert (store.folder, store.molecules, store.tasks) == (plan.store, 10, ("glow",))
+
+
+def test_the_smiles_column_that_was_named_is_the_one_that_folds_and_doctor_read(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = Preparation(source.parent / "mine", source, str(source.with_suffix(".toml")), "key", "structure")
+    for step in STEPS:
+        named.job(step).mkdir(parents=True)
+    assert main(named.folds_command("scaffold", 2)) == 0, capsys.readouterr().err
+    assert pd.read_parquet(named.folded).groupby("cv_fold").size().min() > 1
+    main(named.doctor_command())
+    assert "no molecule appears twice" in named.findings.read_text()
+    unnamed = dataclasses.replace(named, smiles_col="")
+    capsys.readouterr()
+    assert main(unnamed.folds_command("scaffold", 2)) == 2
+    assert "no SMILES column, which --by scaffold needs; add one, or name it: --smiles_col" in capsys.readouterr().err
+    assert main(dataclasses.replace(named, smiles_col="structures").folds_command("scaffold", 2)) == 2
+    assert "column 'structures' is missing; did you mean 'structure'?" in capsys.readouterr().err
 
 
 def test_without_folds_the_source_itself_is_prepared(source: Path) -> None:

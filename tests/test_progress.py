@@ -1,14 +1,17 @@
 """Where no bar can be drawn, a long command still says how far it is, and not too often."""
 
+import io
 import logging
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from milbench import progress as module
-from milbench.progress import clocked, progress
+from milbench.progress import clocked, counted, progress
 
 
 class Clock:
@@ -70,6 +73,32 @@ def test_a_command_without_a_terminal_says_it_on_standard_error(tmp_path: Path) 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "study trial 0: 1 of 2, 0 s gone" in done.stderr
     assert not done.stdout
+
+
+def test_what_is_counted_is_told_as_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(module, "listeners", [lambda *heard: told.append(heard)])
+    with counted("draws", 9) as more:
+        more(4)
+        more(5)
+    assert told == [("draws", 0, 9), ("draws", 4, 9), ("draws", 9, 9)]
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_a_bar_is_drawn_by_the_main_thread_alone(monkeypatch: pytest.MonkeyPatch, main: bool) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(module, "Console", lambda stderr: Console(file=terminal, force_terminal=True))
+
+    def some() -> None:
+        with progress("molecules", 2) as advance:
+            advance(1, "")
+
+    if main:
+        some()
+    else:
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(some).result()
+    assert ("molecules" in terminal.getvalue()) == main
 
 
 def test_durations_are_said_in_the_unit_that_fits() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from milbench import progress
 from milbench.data.comparison import compare
 from milbench.data.results import read_result, result_table
 from milbench.data.scoring import averaged, score
@@ -43,6 +44,15 @@ def test_the_macro_mean_has_an_interval_in_which_it_lies(home: Path) -> None:
     assert macro["low"] < macro["value"] < macro["high"]
     assert macro["value"] == pytest.approx((tasks["one"]["ap"] + tasks["two"]["ap"]) / 2)
     assert any(line.startswith(f"macro AP {macro['value']:.3f} [{macro['low']:.3f}, ") for line in lines)
+
+
+def test_the_bootstrap_says_how_far_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(progress, "listeners", [lambda *heard: told.append(heard)])
+    run_score(asked(home, against=home / "b.parquet"))
+    assert [done for title, done, total in told if (title, total) == ("bootstrap", 800)] == [0, 200, 400, 600, 800]
+    assert [done for title, done, total in told if (title, total) == ("comparison", 800)] == [0, 200, 400, 600, 800]
+    assert len(told) == 10
 
 
 def test_the_interval_of_the_macro_mean_is_that_of_molecules_drawn_together() -> None:

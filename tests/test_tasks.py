@@ -7,6 +7,7 @@ import pytest
 
 import milbench
 from builders import make_tasks
+from milbench.configs import HPOConfig, parameters
 from milbench.errors import ConfigError, DataError, MilbenchError
 from milbench.tasks import EUOS25, AuxTarget, Endpoint, TaskSet, load_tasks
 
@@ -55,6 +56,11 @@ def test_the_preset_goes_by_its_name() -> None:
     assert load_tasks("EUOS25") is EUOS25
 
 
+def one(setting: str) -> str:
+    """A file that says one thing of endpoint b."""
+    return f'name = "a"\nendpoints = [{{ name = "b", {setting} }}]'
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -67,6 +73,26 @@ def test_the_preset_goes_by_its_name() -> None:
         ('name = "a"\nendpoints = [{ name = "b", short = "multi" }]', "short names, got 'multi'"),
         ('name = "a"\nendpoints = [{ name = "b", short = "t1" }, { name = "c" }]', "short names, got 't1, t1'"),
         ("name = ", "not valid TOML"),
+        ('name = 3\nendpoints = [{ name = "b" }]', "tasks.toml, name: got 3, want text"),
+        (one("gamma = 2.0"), "endpoint b, gamma: got 2.0, want a search range [low, high]; write [2.0, 2.0] for one value"),
+        (
+            one("posw_clip = [28, 12]"),
+            "endpoint b, posw_clip: got [28, 12], want [low, high], low not above high, both from 1 to",
+        ),
+        (one("posw_clip = [0, 10]"), "endpoint b, posw_clip: got [0, 10], want [low, high]"),
+        (one("lam = [1, 2, 3]"), "endpoint b, lam: got [1, 2, 3], want [low, high]"),
+        (one('lam = ["1", 2]'), "endpoint b, lam: got ['1', 2], want [low, high]"),
+        (one("gamma = [nan, nan]"), "endpoint b, gamma: got [nan, nan], want [low, high]"),
+        (one("quota_per_256 = -3"), "endpoint b, quota_per_256: got -3, want a number from 0 to 256"),
+        (one("quota_per_256 = [1, 2]"), "endpoint b, quota_per_256: got [1, 2], want a number"),
+        (one("quota_per_256 = true"), "endpoint b, quota_per_256: got True, want a number"),
+        (one("ap_weighted = 1"), "endpoint b, ap_weighted: got 1, want true or false"),
+        (one("weight = 1"), "endpoint b, weight: got 1, want text"),
+        (one("column = 7"), "endpoint b, column: got 7, want text"),
+        (
+            'name = "a"\nendpoints = [{ name = "b" }]\naux_abs = [{ column = "c", weight = 2 }]',
+            "aux_abs c, weight: got 2, want text",
+        ),
     ],
 )
 def test_a_wrong_task_file_is_one_line(tmp_path: Path, content: str, said: str) -> None:
@@ -75,6 +101,27 @@ def test_a_wrong_task_file_is_one_line(tmp_path: Path, content: str, said: str) 
         load_tasks(str(tmp_path / "tasks.toml"))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "content"), [("tasks.json", b'["a"]'), ("tasks.toml", b"name = '\xff'")])
+def test_a_file_of_something_else_is_one_line(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(MilbenchError, match=r"tasks\.json: not a task set, got 'list', want a mapping of name|not valid TOML"):
+        load_tasks(str(tmp_path / name))
+
+
+def test_one_value_is_a_range_of_its_own_endpoint(tmp_path: Path) -> None:
+    (tmp_path / "tasks.toml").write_text(
+        'name = "a"\nendpoints = [{ name = "b" }, { name = "c", gamma = [2.0, 2.0], lam = [0.3, 0.3] }]'
+    )
+    tasks = load_tasks(str(tmp_path / "tasks.toml"))
+    known = parameters(tasks)
+    assert (known["gamma_t1"].default, known["lam_t1"].default) == (2.0, 0.3)
+    assert known["quota_t1_per_256"].default == 0.0
+    config = HPOConfig.from_params({}, tasks)
+    assert (config.loss.gamma, config.sampler.quota_per_256) == ((2.0, 2.0), (0.0, 0.0))
+    config = HPOConfig.from_params({"gamma_t0": 1.0}, tasks)
+    assert config.loss.gamma == (1.0, 2.0)
 
 
 def test_an_unknown_preset_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:

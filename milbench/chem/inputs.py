@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from milbench.data.labelled import SMILES_COLUMNS
+from milbench.data.labelled import SMILES_COLUMNS, smiles_column
 from milbench.data.tables import Table
 from milbench.errors import DataError
 from milbench.prepare_config import PrepareConfig
@@ -59,7 +59,7 @@ def _tabular(config: PrepareConfig, wanted: list[str]) -> Iterator[pa.Table]:
     batches, names = _open_csv(config.source) if config.source.suffix == ".csv" else _open_parquet(config.source)
     header = Table.of(str(config.source), pa.table({name: [] for name in names}))
     header.require(config.id_col)
-    smiles = config.smiles_col or next((name for name in SMILES_COLUMNS if name in names), SMILES_COLUMNS[-1])
+    smiles = smiles_column(header, config.smiles_col) or SMILES_COLUMNS[-1]
     header.require(smiles)
     kept = [name for name in dict.fromkeys(wanted) if name in names]
     for batch in batches([config.id_col, smiles, *kept]):

@@ -15,6 +15,7 @@ from milbench.chem.work import Labels, Work, read_labels
 from milbench.data.store_writer import Piece, StorePlan, store_writer
 from milbench.errors import DataError
 from milbench.prepare_config import PrepareConfig
+from milbench.progress import counted
 from milbench.tasks import TaskSet
 
 UNITS = {
@@ -61,10 +62,11 @@ def merge(config: PrepareConfig, tasks: TaskSet, work: Work, provenance: dict[st
         "units": {name: unit for name, unit in UNITS.items() if name in columns},
         "prepare": counts(selection),
     }
-    with store_writer(config.out, plan, about) as writer:
+    with store_writer(config.out, plan, about) as writer, counted("store", work.n_rows) as more:
         for piece, report in _pieces(config, tasks, work, selection, labels):
             writer.add(piece)
             writer.table("prepare_report", report)
+            more(len(report))
 
 
 def _pieces(

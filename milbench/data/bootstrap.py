@@ -1,12 +1,14 @@
 """AP and ROC-AUC of a thousand resampled data sets in a second: molecules are counted by place, never sorted again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 _CELLS = 1_000_000
 """Largest table of a block of draws, in cells (8 MB): larger ones leave the cache."""
+Heard = Callable[[int], None]
+"""Called with how many samples of one ranking were scored since it was called before."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ def _draw(n: int, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, max(n, 1), n, dtype=np.int32)
 
 
-def resampled(rankings: Sequence[Ranking], samples: Iterator[np.ndarray], draws: int) -> tuple[np.ndarray, np.ndarray]:
+def resampled(
+    rankings: Sequence[Ranking], samples: Iterator[np.ndarray], draws: int, heard: Heard
+) -> tuple[np.ndarray, np.ndarray]:
     """AP and AUC [L, draws] of L rankings of the same molecules, every draw the same molecules for all of them."""
     ap, auc = np.empty((len(rankings), draws)), np.empty((len(rankings), draws))
     block = max(1, _CELLS // max(len(r.ladder.cell) + 3 * r.ladder.steps for r in rankings))
@@ -95,6 +99,7 @@ def resampled(rankings: Sequence[Ranking], samples: Iterator[np.ndarray], draws:
         rows = [next(samples) for _ in range(min(block, draws - start))]
         for i, ranking in enumerate(rankings):
             ap[i, start : start + len(rows)], auc[i, start : start + len(rows)] = ranking.score(rows)
+            heard(len(rows))
     return ap, auc
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from milbench.data.bootstrap import interval, plain, resampled
 from milbench.data.results import Result, shared
 from milbench.data.scoring import check_draws, check_predicted, rank
+from milbench.progress import counted
 from milbench.seeds import stream
 
 MACRO = "macro mean"
@@ -64,7 +65,8 @@ def compare(a: Result, b: Result, *, draws: int = 1000, level: float = 0.95, see
         rankings += rank(result.y, result.p, result.weights)
     t, n = len(one.names), len(one.ids)
     points = [np.array(v).reshape(2, t, 1) for v in zip(*(r.score([np.arange(n)]) for r in rankings), strict=True)]
-    drawn = [v.reshape(2, t, draws) for v in resampled(rankings, plain(n, stream(seed, "compare", n)), draws)]
+    with counted("comparison", draws * len(rankings)) as heard:
+        drawn = [v.reshape(2, t, draws) for v in resampled(rankings, plain(n, stream(seed, "compare", n)), draws, heard)]
     known, positives = np.isfinite(one.y).sum(axis=0), (one.y == 1).sum(axis=0)
     base = {"endpoint": [*one.names, MACRO], "n": [*known, n], "positives": [*positives, positives.sum()]}
     parts = [_rows(base, metric, p, d, level) for metric, p, d in zip(_METRICS, points, drawn, strict=True)]

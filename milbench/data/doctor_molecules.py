@@ -37,7 +37,8 @@ def _keys(molecules: Labelled, workers: int) -> np.ndarray | Finding:
         return molecules.cells(column)
     smiles = molecules.smiles
     if smiles is None:
-        return Finding("duplicates", "info", "no SMILES column: duplicates were not looked for", do="Add a column 'smiles'.")
+        do = "Add one, or name it: --smiles_col."
+        return Finding("duplicates", "info", "no SMILES column: duplicates were not looked for", do=do)
     if find_spec("rdkit") is None:
         what = "RDKit is not installed: duplicates were not looked for"
         return Finding("duplicates", "info", what, do="pip install 'milbench[chem]'")

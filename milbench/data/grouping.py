@@ -56,7 +56,9 @@ def _groups(molecules: Labelled, plan: FoldPlan, prints: np.ndarray | None) -> n
     if plan.by == "stratified":
         return alone
     if plan.by in {"scaffold", "cluster"} and molecules.smiles is None:
-        raise DataError(molecules.source, f"no SMILES column, which --by {plan.by} needs", do="add a column 'smiles'")
+        raise DataError(
+            molecules.source, f"no SMILES column, which --by {plan.by} needs", do="add one, or name it: --smiles_col"
+        )
     if plan.by == "cluster":
         if prints is None:
             raise _no_rdkit(plan.by)

@@ -18,13 +18,17 @@ SMILES_COLUMNS = ("curated_SMILES", "smiles", "SMILES")
 
 @dataclass(frozen=True)
 class Labelled:
-    """M molecules: ids [M] text, y [M, T] 0/1/NaN float64, names of T tasks, split [M] text; `table` has all columns."""
+    """M molecules: ids [M] text, y [M, T] 0/1/NaN float64, names of T tasks, split [M] text; `table` has all columns.
+
+    `smiles_col`: which of them has the SMILES; None where there are none.
+    """
 
     table: Table
     ids: np.ndarray
     y: np.ndarray
     names: tuple[str, ...]
     split: np.ndarray
+    smiles_col: str | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,8 +41,7 @@ class Labelled:
     @property
     def smiles(self) -> np.ndarray | None:
         """SMILES [M] as text ('' where empty), or None without such a column."""
-        column = next((name for name in SMILES_COLUMNS if name in self.table.names), None)
-        return None if column is None else self.cells(column)
+        return None if self.smiles_col is None else self.cells(self.smiles_col)
 
     def cells(self, column: str) -> np.ndarray:
         """A column as text [M], '' where empty; whole floats without '.0'."""
@@ -50,7 +53,14 @@ class Labelled:
 
     def take(self, rows: np.ndarray) -> "Labelled":
         """These molecules."""
-        return Labelled(self.table.take(rows), self.ids[rows], self.y[rows], self.names, self.split[rows])
+        return Labelled(self.table.take(rows), self.ids[rows], self.y[rows], self.names, self.split[rows], self.smiles_col)
+
+
+def smiles_column(table: Table, wanted: str | None = None) -> str | None:
+    """The column of SMILES: the one `wanted`, which must be there, else the first of the usual ones, None without any."""
+    if wanted:
+        table.require(wanted)
+    return wanted or next((name for name in SMILES_COLUMNS if name in table.names), None)
 
 
 def label_column(table: Table, column: str, do: str = "") -> np.ndarray:
@@ -95,7 +105,7 @@ def read_labelled(path: str | Path, tasks: TaskSet, columns: Columns | None = No
         tasks, columns = store_tasks(path), Columns()
         table, labels = read_table(Path(path) / "molecules.parquet"), tasks.names
     else:
-        table = read_table(path, (columns.id, columns.split, *SMILES_COLUMNS, "plate", "well"))
+        table = read_table(path, (columns.id, columns.split, columns.smiles or "", *SMILES_COLUMNS, "plate", "well"))
         require_endpoints(table, tasks, columns)
         labels = tuple(endpoint.label for endpoint in tasks.endpoints)
     return labelled(table, labels, tasks.names, columns)
@@ -106,4 +116,5 @@ def labelled(table: Table, labels: Sequence[str], names: tuple[str, ...], column
     y = np.stack([label_column(table, column) for column in labels], axis=1)
     has_split = columns.split in table.names
     split = table.text(columns.split).astype(object) if has_split else np.full(len(table), "train", dtype=object)
-    return Labelled(table, table.text(columns.id).astype(object), y, names, split)
+    ids = table.text(columns.id).astype(object)
+    return Labelled(table, ids, y, names, split, smiles_column(table, columns.smiles))

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from milbench.data.bootstrap import Ladder, Ranking, interval, plain, resampled, stratified
+from milbench.data.bootstrap import Heard, Ladder, Ranking, interval, plain, resampled, stratified
 from milbench.data.tables import Table
 from milbench.errors import ConfigError, DataError
+from milbench.progress import counted
 from milbench.seeds import stream
 from milbench.tasks import TaskSet
 
@@ -114,27 +115,31 @@ def score(
     check_predicted(y, p)
     rankings = rank(y, p, weights)
     points = [ranking.score([np.arange(len(y))]) for ranking in rankings]
-    bounds = np.full((len(names), 2, 2), np.nan)
-    for t, name in enumerate(names):
-        if rankings[t].ladder.steps:
-            drawn = resampled([rankings[t]], stratified(y[:, t], stream(seed, "bootstrap", name)), draws)
-            bounds[t] = interval(np.concatenate(drawn), level)
+    bounds, means = np.full((len(names), 2, 2), np.nan), np.full((2, 3), np.nan)
     ap, auc = (np.concatenate(values) for values in zip(*points, strict=True))
+    with counted("bootstrap", draws * len(names) * (1 + macro)) as heard:
+        for t, name in enumerate(names):
+            if rankings[t].ladder.steps:
+                drawn = resampled([rankings[t]], stratified(y[:, t], stream(seed, "bootstrap", name)), draws, heard)
+                bounds[t] = interval(np.concatenate(drawn), level)
+            else:
+                heard(draws)
+        if macro:
+            means = _macro(rankings, (ap, auc), draws, level, seed, heard)
     known, positives = np.isfinite(y).sum(axis=0), (y == 1).sum(axis=0)
     weighted = tuple(name for name, ranking in zip(names, rankings, strict=True) if ranking.weights is not None)
-    means = _macro(rankings, (ap, auc), draws, level, seed) if macro else np.full((2, 3), np.nan)
     return Scores(tuple(names), known, positives, ap, bounds[:, 0], auc, bounds[:, 1], means, level, weighted)
 
 
 def _macro(
-    rankings: Sequence[Ranking], points: tuple[np.ndarray, np.ndarray], draws: int, level: float, seed: int
+    rankings: Sequence[Ranking], points: tuple[np.ndarray, np.ndarray], draws: int, level: float, seed: int, heard: Heard
 ) -> np.ndarray:
     """Mean AP and ROC-AUC over the endpoints that have one, each with its interval, [2, 3]; NaN without any.
 
     Every draw takes the same molecules for all endpoints; one in which an endpoint has no score counts for nothing.
     """
     n = len(rankings[0].ladder.cell)
-    drawn = resampled(rankings, plain(n, stream(seed, "macro", n)), draws)
+    drawn = resampled(rankings, plain(n, stream(seed, "macro", n)), draws, heard)
     out = np.full((2, 3), np.nan)
     for row, point, values in zip(out, points, drawn, strict=True):
         scored = np.isfinite(point)

@@ -79,7 +79,7 @@ class Table:
             raise DataError(self.source, f"column {column!r} is missing", do=do)
 
     def text(self, column: str) -> np.ndarray:
-        """An identifier column as text [n]; an empty cell is a DataError. 7.0 written by a float column is '7'."""
+        """A column that every row needs, an an ID or split, as text [n]; an empty cell is a DataError. A float 7.0 is '7'."""
         return self.arrow_text(column).to_numpy(zero_copy_only=False)
 
     def ids(self, column: str, *, trimmed: bool = False, do: str = "keep one row a molecule") -> np.ndarray:
@@ -107,7 +107,7 @@ class Table:
         empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(values), ""), True)
         if pc.any(empty).as_py():
             row = int(np.argmax(empty.to_numpy(zero_copy_only=False)))
-            raise DataError(self.source, "is empty", row=self.row(row), column=column, do="give every row an identifier")
+            raise DataError(self.source, "is empty", row=self.row(row), column=column, do=f"give every row its {column}")
         return values
 
     def numbers(self, column: str) -> np.ndarray:

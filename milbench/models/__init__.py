@@ -1,5 +1,6 @@
 """The model and its parts by name (seed section 2.0)."""
 
+from milbench.configs import MILBackboneConfig, MILLossConfig, MILModelConfig, MILOptimizationConfig, MILPredictorConfig
 from milbench.models.aggregators import build_aggregator, register_aggregator
 from milbench.models.attention_pool import TaskAttentionPool
 from milbench.models.builder import MILModelBuilder
@@ -8,8 +9,13 @@ from milbench.models.mil import MILOutput, MILTaskAttnMixerWithAux
 from milbench.models.predictors import build_predictor_heads, register_predictor
 
 __all__ = [
+    "MILBackboneConfig",
+    "MILLossConfig",
     "MILModelBuilder",
+    "MILModelConfig",
+    "MILOptimizationConfig",
     "MILOutput",
+    "MILPredictorConfig",
     "MILTaskAttnMixerWithAux",
     "TaskAttentionPool",
     "build_2d_embedder",

@@ -4,7 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from milbench.configs import HPOConfig, search_space
+    from milbench.configs import (
+        BackboneConfig,
+        HeadConfig,
+        HPOConfig,
+        LossWeightingConfig,
+        ObjectiveConfig,
+        OptimizationConfig,
+        RuntimeConfig,
+        SamplerConfig,
+        search_space,
+    )
     from milbench.data.cv import FoldData, MILCVData
     from milbench.data.sampler import MultitaskBalancedBatchSampler
     from milbench.run_config import CVRunConfig, FinalTrainConfig, PrunerConfig
@@ -16,11 +26,14 @@ if TYPE_CHECKING:
     from milbench.training.trainer import LightningTrainerFactory
 
 _HOMES = {
+    "BackboneConfig": "milbench.configs",
     "CVRunConfig": "milbench.run_config",
     "FinalTrainConfig": "milbench.run_config",
     "FoldData": "milbench.data.cv",
     "HPOConfig": "milbench.configs",
+    "HeadConfig": "milbench.configs",
     "LightningTrainerFactory": "milbench.training.trainer",
+    "LossWeightingConfig": "milbench.configs",
     "MILCVData": "milbench.data.cv",
     "MILCrossValidator": "milbench.training.cross_validation",
     "MILFinalData": "milbench.training.final",
@@ -29,16 +42,23 @@ _HOMES = {
     "MILStudyRunner": "milbench.training.study",
     "ModelEvaluator": "milbench.training.evaluator",
     "MultitaskBalancedBatchSampler": "milbench.data.sampler",
+    "ObjectiveConfig": "milbench.configs",
+    "OptimizationConfig": "milbench.configs",
     "PrunerConfig": "milbench.run_config",
+    "RuntimeConfig": "milbench.configs",
+    "SamplerConfig": "milbench.configs",
     "search_space": "milbench.configs",
 }
 
 __all__ = [
+    "BackboneConfig",
     "CVRunConfig",
     "FinalTrainConfig",
     "FoldData",
     "HPOConfig",
+    "HeadConfig",
     "LightningTrainerFactory",
+    "LossWeightingConfig",
     "MILCVData",
     "MILCrossValidator",
     "MILFinalData",
@@ -47,7 +67,11 @@ __all__ = [
     "MILStudyRunner",
     "ModelEvaluator",
     "MultitaskBalancedBatchSampler",
+    "ObjectiveConfig",
+    "OptimizationConfig",
     "PrunerConfig",
+    "RuntimeConfig",
+    "SamplerConfig",
     "search_space",
 ]
 

@@ -1,6 +1,7 @@
 """Every app runs as a script, passes marimo's own check, and each of its cells runs alone."""
 
 import builtins
+import html
 import importlib.util
 import os
 import re
@@ -12,13 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from runpy import run_path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from marimo._ast.cell import Cell
 
 from milbench.jobs import Job
+from milbench.promote_ui import TAB
 from milbench.ui import STATE_VARIABLE
 from milbench.workspace import ROOT_VARIABLE
 from workbench import APPS, STORE, STUDY
@@ -61,6 +64,29 @@ def test_nothing_heavy_is_imported_before_the_first_cell_shows(app: Path) -> Non
 @by_name
 def test_an_app_of_an_empty_workspace_runs_as_a_script(app: Path, tmp_path: Path) -> None:
     run_as_script(app, tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("name", "folded"), [("some.csv", True), ("some.smi", False)])
+def test_the_data_app_offers_folds_of_what_the_command_takes_alone(
+    name: str, folded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "some.csv").write_text("ID,smiles,Transmittance_340\na,CCO,0\nb,CCN,1\n")
+    (tmp_path / "some.smi").write_text("CCO a\nCCN b\n")
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(STATE_VARIABLE, f"source={name}")
+    defined = run_path(str(APPS / "data_prep.py"))["app"].run()[1]
+    assert ("folds_button" in defined) == folded
+    assert "prepare_button" in defined
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", ""])
+def test_a_final_model_never_leaves_the_workspace(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / "runs"))
+    cell, value = run_path(str(APPS / "study_review.py"))["promoted"], SimpleNamespace
+    given = {"final": value(value=name), "promote": value(value=True), "tab": value(value=TAB)}
+    said, _ = cell.run(beat=lambda: None, found=None, trials=[1], **given)
+    assert f"Folder: got {name!r}, want letters" in html.unescape(html.unescape(said.text))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.app

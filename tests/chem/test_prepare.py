@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from prepared import config, nci, prepared
 
+from milbench import progress
 from milbench.chem.conformers import KT
 from milbench.chem.molecules import standardise
 from milbench.chem.prepare import prepare
@@ -67,6 +68,17 @@ def test_the_store_holds_the_rows_that_were_kept_with_their_labels(hostile: tupl
     assert bags.bag_sizes.tolist() == report["conformers"][report["outcome"] != "dropped"].tolist()
     assert np.isfinite(bags.x2d.numpy()).all() and np.isfinite(bags.xinst.numpy()).all()
     assert tasks.name == "EUOS25"
+
+
+def test_molecules_are_told_as_they_are_computed_and_as_they_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(progress, "listeners", [lambda *heard: told.append(heard)])
+    nci(6).to_csv(tmp_path / "in.csv", index=False)
+    prepared(tmp_path / "in.csv", tmp_path / "store")
+    assert [done for title, done, total in told if (title, total) == ("molecules", 6)] == [0, 1, 2, 3, 4, 5, 6]
+    assert [done for title, done, total in told if (title, total) == ("store", 6)] == [0, 4, 6]
 
 
 def test_the_manifest_counts_what_the_report_lists(hostile: tuple[pd.DataFrame, Path]) -> None:

@@ -156,7 +156,7 @@ def test_a_job_that_slurm_refuses_is_one_line_and_leaves_no_job_behind(
     slurm: SlurmNode, tables: SyntheticTables, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = config_for(tables, home / "study", slurm=ClusterFlags("slurm", partition="nowhere"))
-    assert main(arguments(config)) == 2
+    assert main(arguments(config)) == 1
     assert "invalid partition specified: nowhere" in capsys.readouterr().err
     assert jobs.jobs_in(home) == []
     assert not (home / "study" / jobs.JOB).exists()

@@ -232,7 +232,7 @@ def test_tables_that_share_no_identifier_are_an_error(load: Callable[..., BagDat
         ("labels", "w", 2, np.nan, r"row 2, column w: got nan, want a weight of 0 or more"),
         ("labels", "w", 2, 1e39, r"row 2, column w: got 1e\+39, want a weight"),
         ("labels", "ID", 3, "007", r"row 3, column ID: ID appears twice, got '007'; keep one row a molecule"),
-        ("labels", "ID", 2, " ", r"row 2, column ID: is empty; give every row an identifier"),
+        ("labels", "ID", 2, " ", r"row 2, column ID: is empty; give every row its ID"),
         ("feat2d", "ID", 1, "1e3", r"row 3, column ID: ID appears twice, got '1e3'"),
         ("feat2d", "d1", 2, "high", r"row 2, column d1: got 'high', want a number"),
         ("feat2d", "d1", 1, np.nan, r"row 1, column d1: got nan, want a finite float32; .*--impute median"),
@@ -241,6 +241,7 @@ def test_tables_that_share_no_identifier_are_an_error(load: Callable[..., BagDat
         ("geom", "g0", 4, np.nan, r"row 4, column g0: got nan"),
         ("geom", "g0", 6, "?", r"row 6, column g0: got '\?', want a number"),
         ("geom", "ID", 6, "", r"row 6, column ID: is empty"),
+        ("geom", "conf_id", 6, "", r"row 6, column conf_id: is empty; give every row its conf_id"),
     ],
 )
 def test_a_wrong_cell_is_named_by_file_row_and_column(
@@ -249,6 +250,13 @@ def test_a_wrong_cell_is_named_by_file_row_and_column(
     with pytest.raises(DataError, match=rf"{table}\.\w+, {said}") as caught:
         load(changed(table, column, row, value))
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_split_is_asked_for_by_its_name(load: Callable[..., BagData]) -> None:
+    tables = small_tables()
+    tables["labels"]["part"] = ["train", "", "train"]
+    with pytest.raises(DataError, match=r"labels\.\w+, row 2, column part: is empty; give every row its part"):
+        load(tables, columns=Columns(split="part"))
 
 
 def test_non_finite_features_are_let_through_when_they_will_be_imputed(load: Callable[..., BagData]) -> None:
