@@ -25,7 +25,8 @@ class PrepareConfig:
     out: Path
     """The bag store to write. Work goes on beside it in <out>.work, also after a kill: run the same command again."""
     tasks: str = "euos25"
-    """What is predicted: euos25, or a .toml or .json file that declares endpoints. Without label columns all are missing."""
+    """What is predicted: euos25, or a .toml or .json file that declares endpoints. Without label columns all are missing; with
+    some, the others are an error, but missing where --like names a model."""
     id_col: str = "ID"
     """Name of the ID column (in an .sdf a property; the title where there is none)."""
     smiles_col: OptionalText = None
