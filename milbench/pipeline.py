@@ -229,7 +229,8 @@ class HPODataBuilder:
 
     def _options(self) -> TableOptions:
         config = self.environment.config
-        return TableOptions(config.columns, config.labels_missing, config.keep_empty_bags, config.impute == "median")
+        lenient = config.keep_empty_bags, config.impute == "median"
+        return TableOptions(config.columns, config.labels_missing, *lenient, folds_elsewhere=config.fold_table is not None)
 
     def _folds(self, bags: BagData) -> np.ndarray:
         config = self.environment.config

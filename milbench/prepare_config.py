@@ -32,9 +32,9 @@ class PrepareConfig:
     smiles_col: OptionalText = None
     """Name of the SMILES column; default: curated_SMILES, smiles or SMILES."""
     split_col: str = "split"
-    """Name of the split column; absent: everything is `train`."""
+    """Name of the split column; if not given, and there is none: everything is `train`."""
     fold_col: str = "cv_fold"
-    """Name of the fold column; absent: none are assigned."""
+    """Name of the fold column; if not given, and there is none: no folds are assigned."""
     labels_missing: Literal["mask", "negative"] = "mask"
     """A missing label stays missing (mask), or becomes negative."""
     neutralise: bool = True

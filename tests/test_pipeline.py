@@ -303,6 +303,21 @@ def test_a_users_folds_are_used_and_molecules_without_one_are_still_trained_on(
     assert len(inner.train) + len(inner.val) == train.sum()
 
 
+def test_a_fold_column_that_was_named_is_in_the_labels_or_in_the_fold_table(tables: SyntheticTables, tmp_path: Path) -> None:
+    from milbench.pipeline import HPODataBuilder, PipelineEnvironmentFactory
+
+    ids = pd.read_parquet(tables.labels)["ID"]
+    ids.to_frame().assign(mine=np.arange(len(ids)) % 3).to_csv(tmp_path / "folds.csv", index=False)
+    config = config_for(tables, tmp_path / "study", fold_col="mine", fold_table=tmp_path / "folds.csv")
+    environment = PipelineEnvironmentFactory(config).create()
+    data = HPODataBuilder(environment).build()
+    used = data.fold_of >= 0
+    assert (data.fold_of[used] == (np.arange(len(ids)) % 3)[used]).all()
+    without = dataclasses.replace(environment, config=dataclasses.replace(config, fold_table=None))
+    with pytest.raises(DataError, match="column 'mine' is missing"):
+        HPODataBuilder(without).build()
+
+
 def test_use_splits_chooses_what_is_trained_on(tables: SyntheticTables, tmp_path: Path) -> None:
     labels = pd.read_parquet(tables.labels)
     labels.loc[:9, "split"] = "extra"

@@ -12,6 +12,7 @@ import rdkit
 
 from milbench.chem.inputs import STRUCTURE, read_rows
 from milbench.data.assemble import fold_numbers
+from milbench.data.labelled import splits
 from milbench.data.manifest import find_model, read_columns
 from milbench.data.tables import Report, Table
 from milbench.data.targets import RawTargets, read_targets
@@ -147,6 +148,4 @@ def read_labels(config: PrepareConfig, tasks: TaskSet, work: Work, rows: np.ndar
         rows = np.flatnonzero([bool(one) for one in data["ID"].to_pylist()])
     table = Table.of(str(config.source), data).take(rows)
     raw = read_targets(table, tasks, config.labels_missing, notes)
-    has_split = config.split_col in table.names
-    split = table.text(config.split_col) if has_split else np.full(len(table), "train", dtype=object)
-    return Labels(raw, split, fold_numbers(table, config.fold_col), notes.lines)
+    return Labels(raw, splits(table, config.split_col, notes), fold_numbers(table, config.fold_col), notes.lines)
