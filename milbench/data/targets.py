@@ -40,7 +40,7 @@ class RawTargets:
         return RawTargets(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def of(self, own: Sequence[str], wanted: Sequence[str]) -> "RawTargets":
-        """Labels and weights of the endpoints `wanted`, of those of `own`; one that is not among these has no label, weight 0."""
+        """Labels and weights of the endpoints `wanted`, out of those of `own`; one that is not there has no label, weight 0."""
         place = [own.index(name) if name in own else len(own) for name in wanted]
         y, w = (np.pad(x, ((0, 0), (0, 1)), constant_values=nothing) for x, nothing in ((self.y, np.nan), (self.w, 0)))
         return dataclasses.replace(self, y=y[:, place], w=w[:, place])
