@@ -38,6 +38,11 @@ def attention_command(study: Path, store: Path) -> list[str]:
     return ["predict", str(study), str(store), "--out", str(study / ALL_PREDICTIONS), "--attn_out", str(study / ALL_FILE)]
 
 
+def of_all_molecules(study: Path) -> list[Path]:
+    """Everything that the `attention_command` left: its tables, what is said beside them, unfinished work."""
+    return [path for kind in (ALL_FILE, ALL_PREDICTIONS) for path in (study / kind).parent.glob(f"{kind.stem}.*")]
+
+
 @dataclass(frozen=True, eq=False)
 class Attention:
     """Attention a [R, T] over the conformers `conf_ids` [R] of n molecules, rows offsets[m]:offsets[m+1] of molecule m, adding
