@@ -255,7 +255,7 @@ class MILPipelineOrchestrator:
         """Everything in order; gives the final report. Run again after an interruption, it goes on where it stopped."""
         environment = PipelineEnvironmentFactory(self.config).create()
         with environment.folder.logging():
-            data = self._data(environment)
+            data = self._data(environment, final=True)
             if self.config.run_hpo:
                 self._study(environment, data)
             return self._final(environment, data)
@@ -272,9 +272,12 @@ class MILPipelineOrchestrator:
         data = HPODataBuilder(environment).build(quiet=True)
         Search(self.config, environment.run, environment.folder, data.cv).work()
 
-    def _data(self, environment: PipelineEnvironment) -> PreparedHPOData:
+    def _data(self, environment: PipelineEnvironment, final: bool = False) -> PreparedHPOData:
+        """The data, those of the final model checked too where one is to be trained."""
         environment.folder.status("running", "reading data")
         data = HPODataBuilder(environment).build()
+        if final:
+            data.final.check(self.config.final)
         given = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
         given["storage"] = shown(self.config.storage or "")
         about = {"seed": self.config.seed, "data": data.bags.content, "notes": list(data.bags.notes)}

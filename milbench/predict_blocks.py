@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from milbench.data.bags import BagData
 from milbench.data.domain import fingerprints
@@ -75,7 +74,7 @@ class Predictor:
         edges = cut(self.store.offsets, start, stop, EVAL_BATCH, BATCH_INSTANCES)
         for first, last in pairwise(edges.tolist()):
             bags = self.model.members[0].fitted(self._bags(first, last), self.store.folder)
-            wrong = np.full(len(bags), "", dtype=object) if self.model.imputes else not_finite(bags)
+            wrong = np.full(len(bags), "", dtype=object) if self.model.imputes else bags.not_finite(np.arange(len(bags)))
             rows = np.flatnonzero(wrong == "")
             predictions = self._predict(bags, rows)
             table = self._molecules(bags, rows, predictions)
@@ -130,14 +129,3 @@ class Predictor:
 def _texts(table: pd.DataFrame) -> pd.DataFrame:
     """Text columns with one type in every block."""
     return table.astype({name: "str" for name in ("ID", "conf_id", "nearest_id", "reason", "detail") if name in table})
-
-
-def not_finite(bags: BagData) -> np.ndarray:
-    """Of each molecule the first feature that is not finite, '' where all are; [M] text."""
-    out = np.full(len(bags), "", dtype=object)
-    row, column = torch.nonzero(~torch.isfinite(bags.xinst), as_tuple=True)
-    molecule = np.repeat(np.arange(len(bags)), bags.bag_sizes)[row.numpy()]
-    out[molecule[::-1]] = np.array(bags.names_inst, dtype=object)[column.numpy()[::-1]]
-    row, column = torch.nonzero(~torch.isfinite(bags.x2d), as_tuple=True)
-    out[row.numpy()[::-1]] = np.array(bags.names2d, dtype=object)[column.numpy()[::-1]]
-    return out

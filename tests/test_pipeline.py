@@ -388,6 +388,10 @@ def test_a_password_in_the_storage_url_is_not_recorded(tables: SyntheticTables, 
         ({"fix": ("inst_hidden=12", "attn_heads=8")}, "inst_hidden=12 is not a multiple of attn_heads=8"),
         ({"tasks": "euos26"}, "--tasks: got 'euos26', want a preset"),
         ({"feat3d_scaled": None}, "--feat3d_scaled: is missing"),
+        (
+            {"monitor": "leaderboard", "leaderboard_split": "leaderbord"},
+            "--monitor leaderboard: no molecule is in --leaderboard_split leaderbord; name the split",
+        ),
         ({"prescaled": True, "impute": "median"}, "--impute: needs the scaling in the fold"),
     ],
 )
@@ -410,6 +414,27 @@ def test_a_fold_without_positives_is_told_before_the_study_is_made(tables: Synth
     with pytest.raises(DataError, match=r"fold 2: no positive of any endpoint among its .* validation molecules"):
         run(config_for(own, tmp_path / "study"))
     assert {path.name for path in (tmp_path / "study").iterdir()} == {"log.txt", "status.json"}
+
+
+@pytest.mark.parametrize("kind", ["2d", "inst"])
+def test_a_leaderboard_that_cannot_be_predicted_is_told_before_the_study_is_made(
+    tables: SyntheticTables, tmp_path: Path, kind: str
+) -> None:
+    bags = load_tables(tables.labels, tables.feat2d, tables.instances, EUOS25)
+    place = int(np.flatnonzero((bags.split == "leaderboard") & (bags.bag_sizes > 1))[1])
+    if kind == "2d":
+        bags.x2d[place, 2] = torch.nan
+    else:
+        bags.xinst[int(bags.offsets[place]) + 1, 3] = torch.inf
+    store = save_store(tmp_path / "store", dataclasses.replace(bags, content=kind), EUOS25, provenance={})
+    nothing = dict.fromkeys(("labels", "feat2d_scaled", "feat3d_scaled", "feat3d_qm_scaled"))
+    config = config_for(tables, tmp_path / "study", store=store, trials=1, max_epochs=1, **nothing)
+    column = bags.names2d[2] if kind == "2d" else bags.names_inst[3]
+    said = f"leaderboard, column {column}: NaN or inf in molecule {bags.ids[place]}; mend .*--impute"
+    with pytest.raises(DataError, match=said):
+        run(config)
+    assert {path.name for path in (tmp_path / "study").iterdir()} == {"log.txt", "status.json"}
+    assert run(dataclasses.replace(config, impute="median"))["opened"] == 1
 
 
 def test_the_arguments_of_a_config_parse_to_the_config(tables: SyntheticTables, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from milbench.data.bags import BagData
 from milbench.data.cv import FoldData, MILCVData
 from milbench.data.domain import domain_of
 from milbench.data.manifest import MODEL
-from milbench.errors import DataError
+from milbench.errors import ConfigError, DataError
 from milbench.export import attention_table, prediction_table
 from milbench.features import STANDARD, Scaling
 from milbench.files import (
@@ -80,6 +80,22 @@ class MILFinalData:
         """The fold that monitors a member; the first of all is the single model's."""
         folds = self.monitors or tuple(np.unique(self.fold_of[self.train]).tolist())
         return folds[member % len(folds)]
+
+    def check(self, final: FinalTrainConfig) -> None:
+        """An error, before anything is trained, where the leaderboard cannot do what it is for: be monitored, or predicted."""
+        split = final.leaderboard_split
+        if final.monitor == "leaderboard" and not len(self.leaderboard):
+            what = f"no molecule is in --leaderboard_split {split}"
+            raise ConfigError("--monitor leaderboard", what, do="name the split that is to monitor, or leave out --monitor")
+        if self.impute == "median":
+            return
+        for rows in np.array_split(self.leaderboard, len(self.leaderboard) // 1024 + 1):
+            wrong = self.bags.not_finite(rows)
+            if wrong.any():
+                place = int(np.flatnonzero(wrong)[0])
+                what = f"NaN or inf in molecule {self.bags.ids[rows[place]]}"
+                do = "mend the feature, or impute with the training fold's median (--impute median)"
+                raise DataError(split, what, column=wrong[place], do=do)
 
     def fold(self, monitor: str, member: int = 0) -> FoldData:
         """Monitored by an inner fold of the training split ("inner"), or by the leaderboard (the seed's way)."""
@@ -149,6 +165,7 @@ class MILFinalTrainer:
         if self.is_done():
             log.info("final model: done already, in %s", self.folder)
             return read_json(self.folder / REPORT)
+        self.data.check(self.final)
         make_folder(self.folder)
         if self._kept:
             check_fold_models(self._kept, self.data.bags.content, self.config.to_params(self.data.tasks))

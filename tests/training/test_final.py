@@ -162,6 +162,16 @@ def test_a_file_that_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_a_leaderboard_that_cannot_be_predicted_is_told_before_anything_is_trained_or_opened(tmp_path: Path) -> None:
+    data = final_data(bags_with_leaderboard())
+    data.bags.x2d[70, 1] = torch.nan
+    epochs: list[Epoch] = []
+    with pytest.raises(DataError, match="leaderboard, column d1: NaN or inf in molecule M70"):
+        train(tmp_path, data, lambda _, epoch: epochs.append(epoch))
+    assert not epochs
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_finished_final_model_is_read_back_not_trained_again(tmp_path: Path) -> None:
     data = final_data(bags_with_leaderboard())
     first = train(tmp_path, data)
