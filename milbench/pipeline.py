@@ -36,6 +36,9 @@ from milbench.training.storage import open_storage
 
 log = logging.getLogger(__name__)
 
+OF_TABLES = ("feat3d_qm_scaled", "tasks", "id_col", "conf_col", "split_col", "labels_missing", "keep_empty_bags")
+"""Settings that mean nothing to a store."""
+
 
 @dataclass(frozen=True)
 class PipelineConfigFactory:
@@ -120,6 +123,12 @@ def check_inputs(config: PipelineConfig) -> None:
         given = [flag for flag, path in tables.items() if path is not None]
         if given:
             raise ConfigError("--store", f"was given together with {given[0]}", do="give a store or tables, not both")
+        of_tables = [name for name in OF_TABLES if getattr(config, name) != getattr(PipelineConfig, name)]
+        if config.fold_table is not None and "id_col" in of_tables:  # it is of that table then
+            of_tables.remove("id_col")
+        if of_tables:
+            do = "leave it out: it says how tables are read, and a store is read already"
+            raise ConfigError("--store", f"was given together with --{of_tables[0]}", do=do)
         if config.fold_col != PipelineConfig.fold_col and config.fold_table is None:
             do = "name the table that has it: --fold_table"
             raise ConfigError("--fold_col", "a store has one fold column", got=config.fold_col, do=do)

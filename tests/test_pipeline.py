@@ -19,7 +19,7 @@ from milbench.data.store import save_store
 from milbench.errors import ConfigError, DataError, MilbenchError, StudyError
 from milbench.files import write_json
 from milbench.metrics import evaluate
-from milbench.pipeline import MILPipelineOrchestrator, PipelineConfigFactory
+from milbench.pipeline import MILPipelineOrchestrator, PipelineConfigFactory, check_inputs
 from milbench.run_config import FINAL_FOLDER, PipelineConfig
 from milbench.tasks import EUOS25, TaskSet
 from milbench.testing import SyntheticTables, make_tables
@@ -403,6 +403,32 @@ def test_a_wrong_setting_is_told_before_anything_is_trained(
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "study" / "study.db").exists()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        {"labels_missing": "negative"},
+        {"keep_empty_bags": True},
+        {"feat3d_qm_scaled": Path("qm.parquet")},
+        {"tasks": "mine.toml"},
+        {"id_col": "mol"},
+        {"conf_col": "shape"},
+        {"split_col": "part"},
+    ],
+    ids=lambda flag: next(iter(flag)),
+)
+def test_a_store_is_not_given_what_is_of_tables(tmp_path: Path, flag: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"--store: was given together with --{next(iter(flag))}; leave it out"):
+        run(PipelineConfig(tmp_path / "study", store=tmp_path / "store", **flag))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_id_column_of_a_fold_table_can_be_named_beside_a_store(tmp_path: Path) -> None:
+    table = {"store": tmp_path / "store", "fold_table": tmp_path / "folds.csv"}
+    check_inputs(PipelineConfig(tmp_path / "study", id_col="mol", fold_col="mine", **table))
+    with pytest.raises(ConfigError, match="--split_col"):
+        check_inputs(PipelineConfig(tmp_path / "study", id_col="mol", split_col="part", **table))
 
 
 def test_a_fold_without_positives_is_told_before_the_study_is_made(tables: SyntheticTables, tmp_path: Path) -> None:
