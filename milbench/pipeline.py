@@ -37,6 +37,9 @@ from milbench.training.storage import open_storage
 
 log = logging.getLogger(__name__)
 
+OF_TABLES = ("feat3d_qm_scaled", "tasks", "id_col", "conf_col", "split_col", "labels_missing", "keep_empty_bags")
+"""Settings that mean nothing to a store."""
+
 
 class PipelineConfigFactory:
     """Parses command-line arguments into a PipelineConfig (seed 1.2); `milbench run` takes the same ones."""
@@ -118,6 +121,12 @@ def check_inputs(config: PipelineConfig) -> None:
         given = [flag for flag, path in tables.items() if path is not None]
         if given:
             raise ConfigError("--store", f"was given together with {given[0]}", do="give a store or tables, not both")
+        of_tables = [name for name in OF_TABLES if getattr(config, name) != getattr(PipelineConfig, name)]
+        if config.fold_table is not None and "id_col" in of_tables:  # it is of that table then
+            of_tables.remove("id_col")
+        if of_tables:
+            do = "leave it out: it says how tables are read, and a store is read already"
+            raise ConfigError("--store", f"was given together with --{of_tables[0]}", do=do)
         if config.fold_col != PipelineConfig.fold_col and config.fold_table is None:
             do = "name the table that has it: --fold_table"
             raise ConfigError("--fold_col", "a store has one fold column", got=config.fold_col, do=do)
@@ -227,7 +236,8 @@ class HPODataBuilder:
 
     def _options(self) -> TableOptions:
         config = self.environment.config
-        return TableOptions(config.columns, config.labels_missing, config.keep_empty_bags, config.impute == "median")
+        lenient = config.keep_empty_bags, config.impute == "median"
+        return TableOptions(config.columns, config.labels_missing, *lenient, folds_elsewhere=config.fold_table is not None)
 
     def _folds(self, bags: BagData) -> np.ndarray:
         config = self.environment.config
@@ -252,7 +262,7 @@ class MILPipelineOrchestrator:
         """Everything in order; gives the final report. Run again after an interruption, it goes on where it stopped."""
         environment = PipelineEnvironmentFactory(self.config).create()
         with environment.folder.logging():
-            data = self._data(environment)
+            data = self._data(environment, final=True)
             if self.config.run_hpo:
                 self._study(environment, data)
             return self._final(environment, data)
@@ -269,9 +279,12 @@ class MILPipelineOrchestrator:
         data = HPODataBuilder(environment).build(quiet=True)
         Search(self.config, environment.run, environment.folder, data.cv).work()
 
-    def _data(self, environment: PipelineEnvironment) -> PreparedHPOData:
+    def _data(self, environment: PipelineEnvironment, final: bool = False) -> PreparedHPOData:
+        """The data, those of the final model checked too where one is to be trained."""
         environment.folder.status("running", "reading data")
         data = HPODataBuilder(environment).build()
+        if final:
+            data.final.check(self.config.final)
         given = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
         given["storage"] = shown(self.config.storage or "")
         about: dict[str, Any] = {"seed": self.config.seed, "data": data.bags.content, "notes": list(data.bags.notes)}

@@ -1,5 +1,6 @@
 """Predictions of a stretch of molecules, as tables."""
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from milbench.data.bags import BagData
 from milbench.data.domain import fingerprints
@@ -55,8 +55,9 @@ class Predictor:
 
     @cached_property
     def has_labels(self) -> bool:
-        """Whether any label is known."""
-        return bool(np.isfinite(read_array(self.store.folder / "target_y.npy", mmap=True)).any())
+        """Whether any label of the model's endpoints is known."""
+        shared = [t for t, name in enumerate(self.store.tasks.names) if name in self.model.tasks.names]
+        return bool(np.isfinite(read_array(self.store.folder / "target_y.npy", mmap=True)[:, shared]).any())
 
     def tables(self, start: int, stop: int, attention: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Molecules start:stop of the store, one row each, and where it is asked for their conformers, one row each.
@@ -72,13 +73,18 @@ class Predictor:
     def _batches(self, start: int, stop: int, attention: bool) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         edges = cut(self.store.offsets, start, stop, EVAL_BATCH, BATCH_INSTANCES)
         for first, last in pairwise(edges.tolist()):
-            bags = self.model.members[0].fitted(self.store.bags(first, last), self.store.folder)
-            wrong = np.full(len(bags), "", dtype=object) if self.model.imputes else not_finite(bags)
+            bags = self.model.members[0].fitted(self._bags(first, last), self.store.folder)
+            wrong = np.full(len(bags), "", dtype=object) if self.model.imputes else bags.not_finite(np.arange(len(bags)))
             rows = np.flatnonzero(wrong == "")
             predictions = self._predict(bags, rows)
             table = self._molecules(bags, rows, predictions)
             table["reason"], table["detail"] = np.where(wrong == "", "", "not_finite"), wrong
             yield _texts(table), _texts(self._conformers(bags, rows, predictions)) if attention else pd.DataFrame()
+
+    def _bags(self, start: int, stop: int) -> BagData:
+        """The molecules with the labels of the model's endpoints, whichever the store has and in whatever order."""
+        bags = self.store.bags(start, stop)
+        return dataclasses.replace(bags, raw=bags.raw.of(self.store.tasks.names, self.model.tasks.names))
 
     def _conformers(self, bags: BagData, rows: np.ndarray, predictions: EnsemblePredictions) -> pd.DataFrame:
         return attention_table(bags, rows, predictions.probability, predictions.attention, self.model.tasks)
@@ -123,14 +129,3 @@ class Predictor:
 def _texts(table: pd.DataFrame) -> pd.DataFrame:
     """Text columns with one type in every block."""
     return table.astype({name: "str" for name in ("ID", "conf_id", "nearest_id", "reason", "detail") if name in table})
-
-
-def not_finite(bags: BagData) -> np.ndarray:
-    """Of each molecule the first feature that is not finite, '' where all are; [M] text."""
-    out = np.full(len(bags), "", dtype=object)
-    row, column = torch.nonzero(~torch.isfinite(bags.xinst), as_tuple=True)
-    molecule = np.repeat(np.arange(len(bags)), bags.bag_sizes)[row.numpy()]
-    out[molecule[::-1]] = np.array(bags.names_inst, dtype=object)[column.numpy()[::-1]]
-    row, column = torch.nonzero(~torch.isfinite(bags.x2d), as_tuple=True)
-    out[row.numpy()[::-1]] = np.array(bags.names2d, dtype=object)[column.numpy()[::-1]]
-    return out

@@ -104,7 +104,7 @@ def _from_tables(config: PredictConfig, model: Ensemble, store: Path) -> None:
     """A 2D table and conformer tables; labels are not needed, molecules without conformers stay."""
     columns = Columns(id=config.id_col, conf=config.conf_col)
     table = open_table(config.source, (config.id_col,))
-    unknown = {endpoint.label: np.nan for endpoint in model.tasks.endpoints}
+    unknown = {columns.split: "train"} | {endpoint.label: np.nan for endpoint in model.tasks.endpoints}
     labels = pd.DataFrame({config.id_col: table.text(config.id_col)}).assign(**unknown)
     for name in SMILES_COLUMNS:
         if name in table.names:

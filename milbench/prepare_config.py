@@ -25,15 +25,16 @@ class PrepareConfig:
     out: Path
     """The bag store to write. Work goes on beside it in <out>.work, also after a kill: run the same command again."""
     tasks: str = "euos25"
-    """What is predicted: euos25, or a .toml or .json file that declares endpoints. Without label columns all are missing."""
+    """What is predicted: euos25, or a .toml or .json file that declares endpoints. Without label columns all are missing; with
+    some, the others are an error, but missing where --like names a model."""
     id_col: str = "ID"
     """Name of the ID column (in an .sdf a property; the title where there is none)."""
     smiles_col: OptionalText = None
     """Name of the SMILES column; default: curated_SMILES, smiles or SMILES."""
     split_col: str = "split"
-    """Name of the split column; absent: everything is `train`."""
+    """Name of the split column; if not given, and there is none: everything is `train`."""
     fold_col: str = "cv_fold"
-    """Name of the fold column; absent: none are assigned."""
+    """Name of the fold column; if not given, and there is none: no folds are assigned."""
     labels_missing: Literal["mask", "negative"] = "mask"
     """A missing label stays missing (mask), or becomes negative."""
     neutralise: bool = True

@@ -122,9 +122,10 @@ class PipelineConfig:
     conf_col: str = "conf_id"
     """Name of the conformer column."""
     split_col: str = "split"
-    """Name of the split column; absent: everything is `train`."""
+    """Name of the split column; if not given, and there is none: everything is `train`."""
     fold_col: str = "cv_fold"
-    """Name of the fold column; absent or empty: folds are made, balanced over label patterns. A store has its own folds."""
+    """Name of the fold column; empty, or not given and none there: folds are made, balanced over label patterns. A store has
+    its own folds."""
     fold_table: OptionalPath = None
     """Table with the ID and fold columns, as `milbench folds` writes it, instead of the folds of the labels table or store."""
     use_splits: tuple[str, ...] = ("train",)

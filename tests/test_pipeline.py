@@ -19,7 +19,7 @@ from milbench.data.store import save_store
 from milbench.errors import ConfigError, DataError, MilbenchError, StudyError
 from milbench.files import write_json
 from milbench.metrics import evaluate
-from milbench.pipeline import MILPipelineOrchestrator, PipelineConfigFactory
+from milbench.pipeline import MILPipelineOrchestrator, PipelineConfigFactory, check_inputs
 from milbench.run_config import FINAL_FOLDER, PipelineConfig
 from milbench.tasks import EUOS25, TaskSet
 from milbench.testing import SyntheticTables, make_tables
@@ -303,6 +303,21 @@ def test_a_users_folds_are_used_and_molecules_without_one_are_still_trained_on(
     assert len(inner.train) + len(inner.val) == train.sum()
 
 
+def test_a_fold_column_that_was_named_is_in_the_labels_or_in_the_fold_table(tables: SyntheticTables, tmp_path: Path) -> None:
+    from milbench.pipeline import HPODataBuilder, PipelineEnvironmentFactory
+
+    ids = pd.read_parquet(tables.labels)["ID"]
+    ids.to_frame().assign(mine=np.arange(len(ids)) % 3).to_csv(tmp_path / "folds.csv", index=False)
+    config = config_for(tables, tmp_path / "study", fold_col="mine", fold_table=tmp_path / "folds.csv")
+    environment = PipelineEnvironmentFactory(config).create()
+    data = HPODataBuilder(environment).build()
+    used = data.fold_of >= 0
+    assert (data.fold_of[used] == (np.arange(len(ids)) % 3)[used]).all()
+    without = dataclasses.replace(environment, config=dataclasses.replace(config, fold_table=None))
+    with pytest.raises(DataError, match="column 'mine' is missing"):
+        HPODataBuilder(without).build()
+
+
 def test_use_splits_chooses_what_is_trained_on(tables: SyntheticTables, tmp_path: Path) -> None:
     labels = pd.read_parquet(tables.labels)
     labels.loc[:9, "split"] = "extra"
@@ -373,6 +388,10 @@ def test_a_password_in_the_storage_url_is_not_recorded(tables: SyntheticTables, 
         ({"fix": ("inst_hidden=12", "attn_heads=8")}, "inst_hidden=12 is not a multiple of attn_heads=8"),
         ({"tasks": "euos26"}, "--tasks: got 'euos26', want a preset"),
         ({"feat3d_scaled": None}, "--feat3d_scaled: is missing"),
+        (
+            {"monitor": "leaderboard", "leaderboard_split": "leaderbord"},
+            "--monitor leaderboard: no molecule is in --leaderboard_split leaderbord; name the split",
+        ),
         ({"prescaled": True, "impute": "median"}, "--impute: needs the scaling in the fold"),
     ],
 )
@@ -386,6 +405,32 @@ def test_a_wrong_setting_is_told_before_anything_is_trained(
     assert not (tmp_path / "study" / "study.db").exists()
 
 
+@pytest.mark.parametrize(
+    "flag",
+    [
+        {"labels_missing": "negative"},
+        {"keep_empty_bags": True},
+        {"feat3d_qm_scaled": Path("qm.parquet")},
+        {"tasks": "mine.toml"},
+        {"id_col": "mol"},
+        {"conf_col": "shape"},
+        {"split_col": "part"},
+    ],
+    ids=lambda flag: next(iter(flag)),
+)
+def test_a_store_is_not_given_what_is_of_tables(tmp_path: Path, flag: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"--store: was given together with --{next(iter(flag))}; leave it out"):
+        run(PipelineConfig(tmp_path / "study", store=tmp_path / "store", **flag))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_id_column_of_a_fold_table_can_be_named_beside_a_store(tmp_path: Path) -> None:
+    table = {"store": tmp_path / "store", "fold_table": tmp_path / "folds.csv"}
+    check_inputs(PipelineConfig(tmp_path / "study", id_col="mol", fold_col="mine", **table))
+    with pytest.raises(ConfigError, match="--split_col"):
+        check_inputs(PipelineConfig(tmp_path / "study", id_col="mol", split_col="part", **table))
+
+
 def test_a_fold_without_positives_is_told_before_the_study_is_made(tables: SyntheticTables, tmp_path: Path) -> None:
     labels = pd.read_parquet(tables.labels)
     labels["cv_fold"] = np.arange(len(labels)) % 3
@@ -395,6 +440,27 @@ def test_a_fold_without_positives_is_told_before_the_study_is_made(tables: Synth
     with pytest.raises(DataError, match=r"fold 2: no positive of any endpoint among its .* validation molecules"):
         run(config_for(own, tmp_path / "study"))
     assert {path.name for path in (tmp_path / "study").iterdir()} == {"log.txt", "status.json"}
+
+
+@pytest.mark.parametrize("kind", ["2d", "inst"])
+def test_a_leaderboard_that_cannot_be_predicted_is_told_before_the_study_is_made(
+    tables: SyntheticTables, tmp_path: Path, kind: str
+) -> None:
+    bags = load_tables(tables.labels, tables.feat2d, tables.instances, EUOS25)
+    place = int(np.flatnonzero((bags.split == "leaderboard") & (bags.bag_sizes > 1))[1])
+    if kind == "2d":
+        bags.x2d[place, 2] = torch.nan
+    else:
+        bags.xinst[int(bags.offsets[place]) + 1, 3] = torch.inf
+    store = save_store(tmp_path / "store", dataclasses.replace(bags, content=kind), EUOS25, provenance={})
+    nothing = dict.fromkeys(("labels", "feat2d_scaled", "feat3d_scaled", "feat3d_qm_scaled"))
+    config = config_for(tables, tmp_path / "study", store=store, trials=1, max_epochs=1, **nothing)
+    column = bags.names2d[2] if kind == "2d" else bags.names_inst[3]
+    said = f"leaderboard, column {column}: NaN or inf in molecule {bags.ids[place]}; mend .*--impute"
+    with pytest.raises(DataError, match=said):
+        run(config)
+    assert {path.name for path in (tmp_path / "study").iterdir()} == {"log.txt", "status.json"}
+    assert run(dataclasses.replace(config, impute="median"))["opened"] == 1
 
 
 def test_the_arguments_of_a_config_parse_to_the_config(tables: SyntheticTables, tmp_path: Path) -> None:

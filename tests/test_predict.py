@@ -11,12 +11,12 @@ import torch
 
 from milbench.data.assemble import load_tables
 from milbench.data.bags import BagData
-from milbench.data.store import load_store
+from milbench.data.store import load_store, save_store
 from milbench.errors import ConfigError, DataError, MilbenchError
 from milbench.files import read_json
 from milbench.predict import predict
 from milbench.predict_blocks import Predictor
-from milbench.tasks import EUOS25
+from milbench.tasks import EUOS25, Endpoint, TaskSet
 from milbench.testing import make_tables
 from milbench.training.checkpoint import load_checkpoint
 from milbench.training.ensemble import load_model
@@ -99,6 +99,24 @@ def test_known_labels_stand_beside_the_predictions_with_all_that_a_score_needs(m
     table = read(tmp_path / "p.parquet")
     np.testing.assert_array_equal(table[[f"label_{name}" for name in EUOS25.names]], bags.raw.y)
     np.testing.assert_array_equal(table["weight_Transmittance_450"], bags.raw.w[:, 1])
+
+
+def test_labels_are_those_of_the_models_endpoints_whatever_else_the_store_is_labelled_for(model: Path, tmp_path: Path) -> None:
+    bags, other = real_bags(20), Endpoint("another")
+    there = (EUOS25.endpoints[2], other, EUOS25.endpoints[1])
+    raw = dataclasses.replace(bags.raw, y=bags.raw.y[:, [2, 3, 1]], w=bags.raw.w[:, [2, 3, 1]])
+    store = save_store(tmp_path / "store", dataclasses.replace(bags, raw=raw), TaskSet("others", there), provenance={})
+    predict(asked(model, store, tmp_path / "p.parquet"))
+    table = read(tmp_path / "p.parquet")
+    wanted = bags.raw.y.copy()
+    wanted[:, [0, 3]] = np.nan
+    np.testing.assert_array_equal(table[[f"label_{name}" for name in EUOS25.names]], wanted)
+    np.testing.assert_array_equal(table["weight_Transmittance_450"], bags.raw.w[:, 1])
+    raw = dataclasses.replace(bags.raw, y=bags.raw.y[:, :1], w=bags.raw.w[:, :1])
+    alone = dataclasses.replace(bags, raw=raw)
+    store = save_store(tmp_path / "alone", alone, TaskSet("other", (other,)), provenance={})
+    predict(asked(model, store, tmp_path / "q.parquet"))
+    assert not [name for name in read(tmp_path / "q.parquet") if name.startswith(("label_", "weight_"))]
 
 
 # ensembles

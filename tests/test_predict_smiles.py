@@ -12,7 +12,7 @@ from milbench.cli import main
 from milbench.data.manifest import read_manifest
 from milbench.data.store import load_store
 from milbench.data.store_append import append_store
-from milbench.errors import MilbenchError
+from milbench.errors import DataError, MilbenchError
 from milbench.predict_blocks import Predictor
 from milbench.prepare_config import PrepareConfig
 from milbench.recipe import RECIPE, recipe_of, same_recipe
@@ -101,6 +101,19 @@ def test_a_known_molecule_given_as_smiles_is_described_as_it_was_in_training(hom
     assert (smiles["conformers"][store.index] == store["conformers"]).all()
     split = load_store(home / "train.store")[0].split
     assert (smiles["nearest_similarity"][store.index] == 1)[split == "train"].all()
+
+
+def test_labels_need_not_be_there_for_every_endpoint(home: Path, new: Path, tmp_path: Path) -> None:
+    known = [0, 1, *[None] * 15]
+    pd.read_csv(new).assign(Transmittance_450=known).to_csv(new, index=False)
+    assert main(command(home, new, tmp_path / "p.parquet", "--store", str(tmp_path / "kept.store"))) == 0
+    table = pd.read_parquet(tmp_path / "p.parquet")
+    assert table["label_Transmittance_450"].dropna().tolist() == [0, 1]
+    assert table["label_Fluorescence_340_450"].isna().all()
+    absent = "Transmittance_340, Fluorescence_340_450, Fluorescence_more_than_480; these labels are all missing"
+    assert absent in "\n".join(read_manifest(tmp_path / "kept.store")["notes"])
+    with pytest.raises(DataError, match="column 'Transmittance_340' is missing"):
+        prepare(PrepareConfig(new, tmp_path / "store", **SETS))
 
 
 def test_the_described_molecules_can_be_kept_for_another_model(home: Path, new: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import rdkit
 
 from milbench.chem.inputs import STRUCTURE, read_rows
 from milbench.data.assemble import fold_numbers
-from milbench.data.manifest import read_columns
+from milbench.data.labelled import splits
+from milbench.data.manifest import find_model, read_columns
 from milbench.data.tables import Report, Table
 from milbench.data.targets import RawTargets, read_targets
 from milbench.errors import DataError
@@ -126,21 +127,25 @@ class Labels:
 def read_labels(config: PrepareConfig, tasks: TaskSet, work: Work, rows: np.ndarray | None) -> Labels:
     """Labels, weights, auxiliaries, split and fold of the input's `rows` (None: all but empty lines).
 
-    They are read and refused as `load_tables` does; without any label column all labels are missing, and a note says so.
+    They are read and refused as `load_tables` does, but without any label column all labels are missing, and so are those of
+    absent columns where molecules are described for a model to predict; a note says so.
     """
     data = pq.read_table(work.folder / "rows.parquet")
     if config.sdf:  # a property that no record has is no column
         data = data.select([name for name in data.column_names if data[name].null_count < len(data)])
     notes = Report()
-    labels = [endpoint.label for endpoint in tasks.endpoints]
-    if not set(labels) & set(data.column_names):
+    labels = list(dict.fromkeys(endpoint.label for endpoint in tasks.endpoints))
+    absent = [label for label in labels if label not in data.column_names]
+    if absent == labels:
         notes.say(f"{config.source}: has no label column; all labels are missing, the store is for prediction")
-        for label in dict.fromkeys(labels):
-            data = data.append_column(label, pa.nulls(len(data), pa.float64()))
+    elif absent and config.like is not None and find_model(config.like) is not None:
+        notes.say(f"{config.source}: no column for {', '.join(absent)}; these labels are all missing")
+    else:
+        absent = []  # one of them is then refused by name
+    for label in absent:
+        data = data.append_column(label, pa.nulls(len(data), pa.float64()))
     if rows is None:
         rows = np.flatnonzero([bool(one) for one in data["ID"].to_pylist()])
     table = Table.of(str(config.source), data).take(rows)
     raw = read_targets(table, tasks, config.labels_missing, notes)
-    has_split = config.split_col in table.names
-    split = table.text(config.split_col) if has_split else np.full(len(table), "train", dtype=object)
-    return Labels(raw, split, fold_numbers(table, config.fold_col), notes.lines)
+    return Labels(raw, splits(table, config.split_col, notes), fold_numbers(table, config.fold_col), notes.lines)

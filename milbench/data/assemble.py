@@ -12,7 +12,7 @@ import torch
 from milbench.columns import Columns
 from milbench.data.bags import BagData
 from milbench.data.joined import Instances, join_instances
-from milbench.data.labelled import SMILES_COLUMNS, require_endpoints
+from milbench.data.labelled import SMILES_COLUMNS, require_endpoints, splits
 from milbench.data.tables import Report, Table, from_frame, open_table, read_table, usable_rows
 from milbench.data.targets import RawTargets, read_targets
 from milbench.errors import DataError
@@ -22,12 +22,16 @@ from milbench.tasks import EUOS25, TaskSet
 
 @dataclass(frozen=True)
 class TableOptions:
-    """How tables are read: column names, missing labels ("mask" or "negative"), empty bags, non-finite features."""
+    """How tables are read: column names, missing labels ("mask" or "negative"), empty bags, non-finite features.
+
+    `folds_elsewhere`: the fold column is another table's, and need not be in that of the labels.
+    """
 
     columns: Columns = field(default_factory=Columns)
     labels_missing: str = "mask"
     keep_empty_bags: bool = False
     allow_missing_features: bool = False
+    folds_elsewhere: bool = False
 
 
 def load_tables(
@@ -74,7 +78,7 @@ def load_tables(
         raw,
         (x2d, xinst, inst.conf_ids[order], offsets),
         (names2d, inst.names),
-        columns,
+        options,
         report,
     )
     sources = [table.source for table in (label_table, table2d, *tables3d)]
@@ -124,13 +128,13 @@ def _finished(
     raw: RawTargets,
     arrays: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     names: tuple[tuple[str, ...], tuple[str, ...]],
-    columns: Columns,
+    options: TableOptions,
     report: Report,
 ) -> BagData:
     x2d, xinst, conf_ids, offsets = arrays
     raw = raw.take(kept)
-    split = table.text(columns.split) if columns.split in table.names else np.full(len(table), "train", dtype=object)
-    fold = fold_numbers(table, columns.fold)
+    split = splits(table, options.columns.split, report)
+    fold = fold_numbers(table, options.columns.fold, optional=options.folds_elsewhere)
     smiles = next((table.column(c).to_pandas().to_numpy(object) for c in SMILES_COLUMNS if c in table.names), None)
     text = "\n".join([*ids[kept], "", *conf_ids, "", *split[kept], *names[0], *names[1]])
     content = content_hash(x2d, xinst, offsets, raw.y, raw.w, raw.abs, raw.w_abs, raw.fluo, raw.w_fluo, fold[kept], text=text)
@@ -151,9 +155,12 @@ def _finished(
     )
 
 
-def fold_numbers(table: Table, column: str) -> np.ndarray:
-    """Fold of each molecule, int64 [n]; -1 where there is none (an empty cell, or no such column)."""
-    if column not in table.names:
+def fold_numbers(table: Table, column: str, optional: bool = False) -> np.ndarray:
+    """Fold of each molecule, int64 [n]; -1 where there is none: an empty cell, or no such column where it may be absent.
+
+    That may a column of the default name; another was asked for, and a DataError says that it is not there.
+    """
+    if column not in table.names and (optional or column == Columns.fold):
         return np.full(len(table), -1, dtype=np.int64)
     values = table.numbers(column)
     wrong = np.flatnonzero(~np.isnan(values) & (np.isinf(values) | (values != np.floor(values))))

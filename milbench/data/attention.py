@@ -38,6 +38,11 @@ def attention_command(study: Path, store: Path) -> list[str]:
     return ["predict", str(study), str(store), "--out", str(study / ALL_PREDICTIONS), "--attn_out", str(study / ALL_FILE)]
 
 
+def of_all_molecules(study: Path) -> list[Path]:
+    """Everything that the `attention_command` left: its tables, what is said beside them, unfinished work."""
+    return [path for kind in (ALL_FILE, ALL_PREDICTIONS) for path in (study / kind).parent.glob(f"{kind.stem}.*")]
+
+
 @dataclass(frozen=True, eq=False)
 class Attention:
     """Attention a [R, T] over the conformers `conf_ids` [R] of n molecules, rows offsets[m]:offsets[m+1] of molecule m, adding
@@ -104,7 +109,8 @@ def molecule_table(attention: Attention, view: StoreView, task: str, threshold: 
     """The molecules of an attention table as the store knows them, one row each, for one endpoint.
 
     Columns: ID, smiles, split, label, prediction, outcome (TP, FP, FN, TN at the threshold, "" without a label), conformers,
-    entropy, top_attention. Molecules that the store does not have are left out.
+    entropy, top_attention. Molecules that the store does not have are left out; of an endpoint that it is not labelled for no
+    label is known.
     """
     t = attention.names.index(task)
     places = view.places.get_indexer(pd.Index(attention.ids))
@@ -112,7 +118,7 @@ def molecule_table(attention: Attention, view: StoreView, task: str, threshold: 
     if not here.any():
         raise DataError(view.folder, "has none of these molecules", do="choose the store that the model was trained on")
     rows = view.molecules.iloc[places[here]]
-    y = rows[task].to_numpy(np.float64)
+    y = rows[task].to_numpy(np.float64) if task in view.tasks.names else np.full(len(rows), np.nan)
     table = pd.DataFrame(
         {
             "ID": attention.ids[here],

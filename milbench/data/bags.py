@@ -162,6 +162,19 @@ class BagData:
         xinst = self.xinst[:, _places(self.names_inst, names_inst, "conformer", where)]
         return dataclasses.replace(self, x2d=x2d, xinst=xinst, names2d=names2d, names_inst=names_inst)
 
+    def not_finite(self, index: np.ndarray) -> np.ndarray:
+        """Of each molecule `index` [n] the first feature that is not finite, a 2D one before its conformers', '' where all are;
+        [n] text.
+        """
+        out = np.full(len(index), "", dtype=object)
+        places = torch.from_numpy(index)
+        rows, _, segment = self.rows(places)
+        each = torch.arange(len(index))
+        for x, names, molecule in ((self.xinst[rows], self.names_inst, segment), (self.x2d[places], self.names2d, each)):
+            row, column = torch.nonzero(~torch.isfinite(x), as_tuple=True)
+            out[molecule[row].numpy()[::-1]] = np.array(names, dtype=object)[column.numpy()[::-1]]
+        return out
+
     def gather(self, index: Tensor, targets: Targets | None = None, total: int | None = None, fill: bool = False) -> BagBatch:
         """Copy the molecules `index` [B] (places in this data set) into one ragged float32 batch.
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from milbench.columns import Columns
 from milbench.data.manifest import store_tasks
-from milbench.data.tables import Table, read_table
+from milbench.data.tables import Report, Table, read_table
 from milbench.errors import DataError
 from milbench.tasks import MAX_TASKS, TaskSet
 
@@ -99,7 +99,7 @@ def require_endpoints(table: Table, tasks: TaskSet, columns: Columns | None = No
 
 
 def read_labelled(path: str | Path, tasks: TaskSet, columns: Columns | None = None) -> Labelled:
-    """Read a labels table (.csv, .parquet), or a bag store, whose own tasks then count; a split column is not needed."""
+    """Read a labels table (.csv, .parquet), or a bag store, whose own tasks then count; split as in `splits`."""
     columns = columns or Columns()
     if Path(path).is_dir():
         tasks, columns = store_tasks(path), Columns()
@@ -114,7 +114,17 @@ def read_labelled(path: str | Path, tasks: TaskSet, columns: Columns | None = No
 def labelled(table: Table, labels: Sequence[str], names: tuple[str, ...], columns: Columns) -> Labelled:
     """The molecules of a table whose columns `labels` are those of the tasks `names`."""
     y = np.stack([label_column(table, column) for column in labels], axis=1)
-    has_split = columns.split in table.names
-    split = table.text(columns.split).astype(object) if has_split else np.full(len(table), "train", dtype=object)
+    split = splits(table, columns.split, Report())
     ids = table.text(columns.id).astype(object)
     return Labelled(table, ids, y, names, split, smiles_column(table, columns.smiles))
+
+
+def splits(table: Table, column: str, report: Report) -> np.ndarray:
+    """The split of each molecule, text [n]: all are train, as the report then says, where no column has the default name.
+
+    A column of another name was asked for: a DataError when it is not there.
+    """
+    if column == Columns.split and column not in table.names:
+        report.say(f"{table.source}: no {column} column, all molecules are train")
+        return np.full(len(table), "train", dtype=object)
+    return table.text(column).astype(object)

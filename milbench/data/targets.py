@@ -1,5 +1,7 @@
 """Labels, weights and auxiliaries of molecules: as they were read, and as a fold trains on them."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -37,6 +39,12 @@ class RawTargets:
     def take(self, rows: np.ndarray) -> "RawTargets":
         """These molecules."""
         return RawTargets(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def of(self, own: Sequence[str], wanted: Sequence[str]) -> "RawTargets":
+        """Labels and weights of the endpoints `wanted`, out of those of `own`; one that is not there has no label, weight 0."""
+        place = [own.index(name) if name in own else len(own) for name in wanted]
+        y, w = (np.pad(x, ((0, 0), (0, 1)), constant_values=nothing) for x, nothing in ((self.y, np.nan), (self.w, 0)))
+        return dataclasses.replace(self, y=y[:, place], w=w[:, place])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from milbench.data.bags import BagData
 from milbench.data.domain import Domain
 from milbench.data.manifest import MODEL, find_model
 from milbench.errors import ConfigError, DataError
-from milbench.files import file_hash, read_json
+from milbench.files import content_hash, file_hash, read_json
 from milbench.recipe import same_recipe
 from milbench.run_config import FINAL_FOLDER
 from milbench.tasks import TaskSet
@@ -67,6 +67,13 @@ class Ensemble:
         """How the features were made; None where that is not known, or members differ."""
         recipes = [member.info.get("recipe") for member in self.members]
         return recipes[0] if all(same_recipe(recipes[0], other) for other in recipes) else None
+
+    @property
+    def weights(self) -> str:
+        """A hash of the members' weights: what makes it this model, whatever it was trained with and where it lies."""
+        states = [member.model.state_dict() for member in self.members]
+        text = "\n".join(name for state in states for name in state)
+        return content_hash(*(value.cpu().numpy() for state in states for value in state.values()), text=text)
 
     def predict(self, bags: BagData, rows: np.ndarray) -> EnsemblePredictions:
         """Predict the molecules `rows` [n] of `bags`; attention is that of the conformers that the members are given."""

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from milbench.configs import HPOConfig
+from milbench.data.attention import of_all_molecules
 from milbench.data.bags import BagData
 from milbench.data.cv import FoldData, MILCVData
 from milbench.data.domain import domain_of
 from milbench.data.manifest import MODEL
-from milbench.errors import DataError
+from milbench.errors import ConfigError, DataError
 from milbench.export import attention_table, prediction_table
 from milbench.features import STANDARD, Scaling
 from milbench.files import (
@@ -46,6 +47,7 @@ from milbench.training.resume import difference_to
 log = logging.getLogger(__name__)
 
 CHECKPOINT, MEMBERS = "best_model.ckpt", "members"
+ATTENTION, SCORES = "leaderboard_attn.parquet", "leaderboard_per_task.csv"
 SEED_MONITOR_NOTE = "training was stopped by the leaderboard that it reports: this score is optimistic"
 
 MemberHook = Callable[[int, Epoch], None]
@@ -78,6 +80,22 @@ class MILFinalData:
         """The fold that monitors a member; the first of all is the single model's."""
         folds = self.monitors or tuple(np.unique(self.fold_of[self.train]).tolist())
         return folds[member % len(folds)]
+
+    def check(self, final: FinalTrainConfig) -> None:
+        """An error, before anything is trained, where the leaderboard cannot do what it is for: be monitored, or predicted."""
+        split = final.leaderboard_split
+        if final.monitor == "leaderboard" and not len(self.leaderboard):
+            what = f"no molecule is in --leaderboard_split {split}"
+            raise ConfigError("--monitor leaderboard", what, do="name the split that is to monitor, or leave out --monitor")
+        if self.impute == "median":
+            return
+        for rows in np.array_split(self.leaderboard, len(self.leaderboard) // 1024 + 1):
+            wrong = self.bags.not_finite(rows)
+            if wrong.any():
+                place = int(np.flatnonzero(wrong)[0])
+                what = f"NaN or inf in molecule {self.bags.ids[rows[place]]}"
+                do = "mend the feature, or impute with the training fold's median (--impute median)"
+                raise DataError(split, what, column=wrong[place], do=do)
 
     def fold(self, monitor: str, member: int = 0) -> FoldData:
         """Monitored by an inner fold of the training split ("inner"), or by the leaderboard (the seed's way)."""
@@ -138,7 +156,8 @@ class MILFinalTrainer:
 
     def is_done(self) -> bool:
         """Whether the same final model is there already."""
-        needed = [self.folder / REPORT_FILE, self.folder / MODEL, *self.checkpoints]
+        tables = [self._attention, self.folder / PREDICTIONS_FILE, self.folder / SCORES] if len(self.data.leaderboard) else []
+        needed = [self.folder / REPORT_FILE, self.folder / MODEL, *self.checkpoints, *tables]
         return all(path.is_file() for path in needed) and read_json(needed[0]).get("fingerprint") == self.fingerprint
 
     def run(self, hook: MemberHook | None = None) -> dict[str, Any]:
@@ -146,22 +165,54 @@ class MILFinalTrainer:
         if self.is_done():
             log.info("final model: done already, in %s", self.folder)
             return read_json(self.folder / REPORT_FILE)
+        self.data.check(self.final)
         make_folder(self.folder)
-        self._clear()
+        if self._kept:
+            check_fold_models(self._kept, self.data.bags.content, self.config.to_params(self.data.tasks))
+        trained = self._trained()
+        self._clear(same=all(trained))
         if self._kept:
             self._take_kept()
         else:
-            for member, path in enumerate(self.checkpoints):
-                self._member(member, path, hook)
+            for member in range(len(trained)):
+                if trained[member]:
+                    log.info("final model: member %d is trained already", member)
+                else:
+                    self._member(member, hook)
         ensemble = Ensemble(tuple(map(load_checkpoint, self.checkpoints)))
         report = self._report(ensemble)
         self._describe(ensemble, report)
         write_json(self.folder / REPORT_FILE, report)
         return report
 
-    def _clear(self) -> None:
-        """Without model.json the folder is no finished model, whatever another one left in it."""
-        (self.folder / MODEL).unlink(missing_ok=True)
+    @property
+    def _attention(self) -> Path:
+        """Where the leaderboard's attention goes."""
+        return self.final.attn_out or self.folder / ATTENTION
+
+    @property
+    def _members(self) -> list[str]:
+        """The members' files, as model.json names them."""
+        return [str(path.relative_to(self.folder)) for path in self.checkpoints]
+
+    def _trained(self) -> list[bool]:
+        """Of each member whether it is there already, with the same inputs."""
+        if self._kept:
+            pairs = zip(self.checkpoints, self._kept, strict=True)
+            return [path.is_file() and file_hash(path) == file_hash(kept) for path, kept in pairs]
+        return [_is_trained(path, self._mark(member)) for member, path in enumerate(self.checkpoints)]
+
+    def _clear(self, same: bool) -> None:
+        """Without model.json the folder is no finished model; what another one left is removed, not shown as this one's.
+
+        `same`: whether all members are there already. If they were the finished model, what it says of all molecules stays.
+        """
+        model = self.folder / MODEL
+        if not (same and model.is_file() and read_json(model)["members"] == self._members):
+            for path in of_all_molecules(self.study_dir):
+                remove(path)
+        for name in (MODEL, REPORT_FILE, CARD, ATTENTION, PREDICTIONS_FILE, SCORES):
+            remove(self.folder / name)
         if self._single:
             shutil.rmtree(self.folder / MEMBERS, ignore_errors=True)
         else:
@@ -169,20 +220,20 @@ class MILFinalTrainer:
                 remove(path)
 
     def _take_kept(self) -> None:
-        """The folds' models, checked, as members; nothing is trained."""
-        check_fold_models(self._kept, self.data.bags.content, self.config.to_params(self.data.tasks))
+        """The folds' models as members; nothing is trained."""
         for source, path in zip(self._kept, self.checkpoints, strict=True):
             make_folder(path.parent)
             with atomic_path(path) as partial:
                 shutil.copyfile(source, partial)
         log.info("final model: the %d models of the best trial's folds, nothing is trained", len(self._kept))
 
-    def _member(self, member: int, path: Path, hook: MemberHook | None) -> None:
-        """Train a member, unless it is there already."""
-        mark = self._hash(self.final.max_epochs, self.final.patience, self.final.monitor, self.final.runtime, member)
-        if _is_trained(path, mark):
-            log.info("final model: member %d is trained already", member)
-            return
+    def _mark(self, member: int) -> str:
+        """What a member was trained with, in one hash."""
+        return self._hash(self.final.max_epochs, self.final.patience, self.final.monitor, self.final.runtime, member)
+
+    def _member(self, member: int, hook: MemberHook | None) -> None:
+        """Train a member."""
+        path = self.checkpoints[member]
         seed = self.config.runtime.seed
         own = seed if member == 0 else stream_seed(seed, "member", member)
         config = dataclasses.replace(self.config, runtime=dataclasses.replace(self.config.runtime, seed=own))
@@ -199,7 +250,7 @@ class MILFinalTrainer:
             "epochs": result.epochs,
             "monitored": result.metrics.to_dict(),
             **model_origin(self.data.bags),
-            "mark": mark,
+            "mark": self._mark(member),
         }
         save_checkpoint(path, result.model, fold, self.data.tasks, info)
         remove(training)
@@ -237,15 +288,14 @@ class MILFinalTrainer:
             log.warning("no molecule of split %r: the final model is saved, nothing is reported", self.final.leaderboard_split)
             return report
         predictions = ensemble.predict(self.data.bags, rows)
-        report["opened"] = opened(self.study_dir, self.fingerprint)
+        report["opened"] = opened(self.study_dir, ensemble.weights)
         metrics = self._scores(rows, predictions.probability)
         warn_undefined(metrics, self.final.leaderboard_split)
-        attention = self.final.attn_out or self.folder / "leaderboard_attn.parquet"
         tables = (self.data.bags, rows, predictions.probability)
-        write_table(attention, attention_table(*tables, predictions.attention, self.data.tasks))
+        write_table(self._attention, attention_table(*tables, predictions.attention, self.data.tasks))
         write_table(self.folder / PREDICTIONS_FILE, prediction_table(*tables, self.data.tasks))
-        write_table(self.folder / "leaderboard_per_task.csv", metrics_table(metrics))
-        return {**report, "leaderboard": metrics.to_dict(), "attention": str(attention)}
+        write_table(self.folder / SCORES, metrics_table(metrics))
+        return {**report, "leaderboard": metrics.to_dict(), "attention": str(self._attention)}
 
     def _scores(self, rows: np.ndarray, probability: np.ndarray) -> Metrics:
         raw = self.data.bags.raw
@@ -265,8 +315,7 @@ class MILFinalTrainer:
         """Write where the model applies, its card, and model.json, which makes it a finished model."""
         domain = domain_of(self.data.bags, self.data.train, self.config.runtime.seed)
         applies = None if domain is None else domain.save(self.folder)
-        members = [str(path.relative_to(self.folder)) for path in self.checkpoints]
-        about = about_model(ensemble, members, self.data.bags, self.data.train, applies)
+        about = about_model(ensemble, self._members, self.data.bags, self.data.train, applies)
         write_text(self.folder / CARD, model_card(about, report))
         write_json(self.folder / MODEL, about)
 

@@ -11,9 +11,9 @@ OPENINGS = "leaderboard_openings.jsonl"
 
 
 def opened(study_dir: Path, model: str) -> int:
-    """Note that the final model with this fingerprint is scored on the leaderboard; gives of how many models that is known.
+    """Note that the final model with these weights (a hash) is scored on the leaderboard; gives of how many that is known.
 
-    A model whose report was interrupted counts once.
+    A model whose report was interrupted, or is made again, counts once.
     """
     path = study_dir / OPENINGS
     models = _models(path) if path.is_file() else []

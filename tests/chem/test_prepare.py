@@ -123,6 +123,16 @@ def test_a_table_without_labels_gives_a_store_for_prediction(tmp_path: Path) -> 
     assert any("no label column" in line for line in lines)
 
 
+@pytest.mark.parametrize("flag", ["split_col", "fold_col"])
+def test_a_split_or_fold_column_that_was_named_must_be_there(tmp_path: Path, flag: str) -> None:
+    nci(6).to_csv(tmp_path / "in.csv", index=False)
+    lines = prepare(config(tmp_path / "in.csv", tmp_path / "store"))
+    assert any("no split column, all molecules are train" in line for line in lines)
+    with pytest.raises(DataError, match=r"in\.csv: column 'mine' is missing"):
+        prepare(config(tmp_path / "in.csv", tmp_path / "other", **{flag: "mine"}))
+    assert not list((tmp_path / "other.work" / "shards").iterdir())
+
+
 def test_a_wrong_label_is_said_before_anything_is_computed(tmp_path: Path) -> None:
     rows = nci(6).assign(**dict.fromkeys(("Transmittance_450", "Fluorescence_340_450", "Fluorescence_more_than_480"), 0))
     rows.assign(Transmittance_340=[0, 1, 0, 7, 0, 0]).to_csv(tmp_path / "in.csv", index=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builders import make_bags
+from builders import make_bags, make_tasks
 from milbench.data.attention import Attention, attention_files, even_note, hit_rates, hits_of, molecule_table, read_attention
 from milbench.data.store import conformer_table, save_store
 from milbench.data.store_view import StoreView
@@ -76,6 +76,15 @@ def test_the_molecules_are_those_of_the_store_with_their_labels_and_outcomes(sto
     expected = ["" if np.isnan(y) else "TP" if y == 1 else "FP" for y in labels]
     assert table["outcome"].tolist() == expected
     assert table["conformers"].tolist() == np.diff(view.offsets)[[7, 2, 5]].tolist()
+
+
+def test_a_store_of_other_endpoints_shows_the_same_molecules_without_labels(store: Path, tmp_path: Path):
+    view = StoreView.open(store)
+    found = written(tmp_path, table_for(view, even(view), [7, 2, 5]))
+    other = StoreView.open(save_store(tmp_path / "other", make_bags(10, 2), make_tasks(2), provenance={}))
+    table = molecule_table(found, other, NAMES[1], threshold=0.15)
+    assert table["ID"].tolist() == ["M7", "M2", "M5"] and (table["prediction"] == 0.2).all()
+    assert (table["label"] == "").all() and (table["outcome"] == "").all()
 
 
 def test_a_model_that_looks_at_the_key_hits_it_every_time(store: Path, tmp_path: Path):

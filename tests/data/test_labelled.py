@@ -6,6 +6,7 @@ import pytest
 
 from milbench.chem.look import look_at
 from milbench.cli import main
+from milbench.columns import Columns
 from milbench.data.labelled import endpoint_columns, read_labelled
 from milbench.data.tables import read_table
 from milbench.errors import ConfigError, DataError
@@ -44,6 +45,13 @@ def test_the_error_names_them_and_the_flag(mine: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().err
     assert "columns that look like endpoints: fluorescent, toxic" in said
     assert "--tasks FILE.toml" in said
+
+
+def test_a_split_column_that_was_named_must_be_there(mine: Path) -> None:
+    tasks = load_tasks(str(write_tasks(mine.with_suffix(".toml"), ["fluorescent", "toxic"])))
+    assert set(read_labelled(mine, tasks).split) == {"train"}
+    with pytest.raises(DataError, match=r"mine\.csv: column 'splitt' is missing; did you mean 'split'"):
+        read_labelled(mine, tasks, Columns(split="splitt"))
 
 
 def test_the_file_that_declares_them_is_taken_by_tasks_and_never_overwrites_another(mine: Path) -> None:

@@ -26,7 +26,7 @@ ONE = TaskSet("one", (Endpoint("y", weight="w"),))
 def small_tables() -> dict[str, pd.DataFrame]:
     """Three molecules with 2, 1 and 3 conformers; row numbers differ between tables on purpose."""
     return {
-        "labels": pd.DataFrame({"ID": ["007", "1e3", "a"], "y": [1.0, 0.0, 1.0], "w": [1.0, 2.0, 0.5]}),
+        "labels": pd.DataFrame({"ID": ["007", "1e3", "a"], "y": [1.0, 0.0, 1.0], "w": [1.0, 2.0, 0.5], "split": "train"}),
         "feat2d": pd.DataFrame({"ID": ["a", "007", "1e3"], "d0": [0.5, 1.5, 2.5], "d1": [3.0, 1.0, 2.0]}),
         "geom": pd.DataFrame(
             {
@@ -194,7 +194,7 @@ def test_repeated_conformers_are_averaged_and_counted(load: Callable[..., BagDat
 
 def test_identifiers_in_one_table_only_are_reported(load: Callable[..., BagData]) -> None:
     tables = small_tables()
-    tables["labels"].loc[3] = ["only labels", 0.0, 1.0]
+    tables["labels"].loc[3] = ["only labels", 0.0, 1.0, "train"]
     tables["feat2d"].loc[3] = ["only 2d", 0.0, 0.0]
     tables["geom"].loc[6] = ["only 3d", 0, 0.0]
     bags = load(tables)
@@ -376,6 +376,25 @@ def test_other_column_names_can_be_given(load: Callable[..., BagData]) -> None:
     assert bags.names2d == ("d0", "d1")
     assert bags.names_inst == ("g0",)
     assert bags.fold.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("wrong", [{"split": "partt"}, {"fold": "dael"}], ids=str)
+def test_a_split_or_fold_column_that_was_named_must_be_there(load: Callable[..., BagData], wrong: dict[str, str]) -> None:
+    tables = small_tables()
+    tables["labels"] = tables["labels"].assign(part=["train", "leaderboard", "train"], deal=1)
+    there, [column] = {"split": "part", "fold": "deal"}, wrong.values()
+    load(tables, columns=Columns(**there))
+    with pytest.raises(DataError, match=rf"labels\.\w+: column '{column}' is missing; did you mean '(part|deal)'"):
+        load(tables, columns=Columns(**there | wrong))
+
+
+def test_without_a_split_column_all_are_train_and_the_notes_say_so_once(load: Callable[..., BagData]) -> None:
+    tables = small_tables()
+    tables["labels"] = tables["labels"].drop(columns="split")
+    bags = load(tables)
+    assert set(bags.split) == {"train"}
+    [note] = bags.notes
+    assert note.endswith(": no split column, all molecules are train")
 
 
 def test_a_table_without_features_is_an_error(load: Callable[..., BagData]) -> None:

@@ -162,6 +162,16 @@ def test_a_file_that_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_a_leaderboard_that_cannot_be_predicted_is_told_before_anything_is_trained_or_opened(tmp_path: Path) -> None:
+    data = final_data(bags_with_leaderboard())
+    data.bags.x2d[70, 1] = torch.nan
+    epochs: list[Epoch] = []
+    with pytest.raises(DataError, match="leaderboard, column d1: NaN or inf in molecule M70"):
+        train(tmp_path, data, lambda _, epoch: epochs.append(epoch))
+    assert not epochs
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_finished_final_model_is_read_back_not_trained_again(tmp_path: Path) -> None:
     data = final_data(bags_with_leaderboard())
     first = train(tmp_path, data)
@@ -170,6 +180,65 @@ def test_a_finished_final_model_is_read_back_not_trained_again(tmp_path: Path) -
     assert not epochs
     assert again.keys() == first.keys()
     assert again["fingerprint"] == first["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    "again", [{"attn_out": "a.csv"}, {"runtime": RuntimeConfig(accelerator="cpu", num_workers=1)}, {"max_epochs": 5}], ids=str
+)
+def test_the_same_weights_are_the_same_model_to_the_leaderboard(tmp_path: Path, again: dict[str, Any]) -> None:
+    data = final_data(bags_with_leaderboard())
+    first = train(tmp_path, data)
+    weights = state(tmp_path)
+    if "attn_out" in again:
+        again = {"attn_out": tmp_path / again["attn_out"]}
+    second = train(tmp_path, data, **again)
+    assert second["fingerprint"] != first["fingerprint"]
+    assert same_weights(state(tmp_path), weights)
+    assert second["opened"] == 1
+
+
+OF_ALL = ("all_attn.parquet", "all_predictions.parquet", "all_predictions.about.json", "all_predictions.left_out.csv")
+
+
+@pytest.mark.parametrize("change", ["epochs", "data", "no leaderboard", "ensemble", "fewer"])
+def test_another_model_leaves_nothing_of_the_last_one_to_be_shown_as_its_own(tmp_path: Path, change: str) -> None:
+    data, folder = final_data(bags_with_leaderboard()), tmp_path / FINAL_FOLDER
+    before = {"max_epochs": 1} | ({"ensemble": 3} if change == "fewer" else {})
+    train(tmp_path, data, **before)
+    for name in OF_ALL:
+        (folder / name).write_text("of the model before")
+    (folder / "all_predictions.parquet.work").mkdir()
+    train(tmp_path, data, **before)
+    assert {path.name for path in folder.iterdir()} >= {*OF_ALL, "all_predictions.parquet.work"}
+    if change == "data":
+        data = dataclasses.replace(data, bags=dataclasses.replace(data.bags, content="another hash"))
+    elif change == "no leaderboard":
+        data = dataclasses.replace(data, leaderboard=data.leaderboard[:0])
+
+    def stopped(*_: object) -> None:
+        left = {path.name for path in folder.iterdir()}
+        assert not left & {*OF_ALL, "all_predictions.parquet.work", "leaderboard_eval.json", "model_card.md"}
+
+    changes = {"epochs": {"max_epochs": 2}, "ensemble": {"ensemble": 2}, "fewer": {"ensemble": 2}}
+    train(tmp_path, data, stopped, **{"max_epochs": 1, **changes.get(change, {})})
+    left = {path.name for path in folder.iterdir()}
+    assert not {name for name in left if name.startswith("all_")}
+    assert ("leaderboard_predictions.parquet" in left) == (change != "no leaderboard")
+    assert ("leaderboard_attn.parquet" in left) == ("leaderboard_per_task.csv" in left) == (change != "no leaderboard")
+
+
+@pytest.mark.parametrize("gone", ["leaderboard_attn.parquet", "leaderboard_predictions.parquet", "leaderboard_per_task.csv"])
+def test_a_table_that_was_deleted_is_made_again_without_training(tmp_path: Path, gone: str) -> None:
+    data, folder = final_data(bags_with_leaderboard()), tmp_path / FINAL_FOLDER
+    first = train(tmp_path, data, max_epochs=1)
+    before = (folder / gone).read_bytes()
+    (folder / gone).unlink()
+    (folder / "all_attn.parquet").write_text("of this model")
+    epochs: list[Epoch] = []
+    assert train(tmp_path, data, lambda _, epoch: epochs.append(epoch), max_epochs=1) == first
+    assert not epochs
+    assert (folder / gone).read_bytes() == before
+    assert (folder / "all_attn.parquet").is_file()
 
 
 @pytest.mark.parametrize("change", ["epochs", "data", "folds", "checkpoint gone"])
@@ -213,7 +282,7 @@ def test_the_leaderboard_says_for_how_many_models_it_was_opened(tmp_path: Path) 
     data = final_data(bags_with_leaderboard())
     assert train(tmp_path, data)["opened"] == 1
     assert train(tmp_path, data)["opened"] == 1
-    report = train(tmp_path, data, max_epochs=3)
+    report = train(tmp_path, data, max_epochs=1)
     assert report["opened"] == 2
     assert "opened for 2 models" in "\n".join(final_lines(report, tmp_path))
     assert "opened for 2 models" in (tmp_path / FINAL_FOLDER / "model_card.md").read_text()

@@ -69,6 +69,7 @@ def test_run_again_it_is_done_and_a_torn_set_of_models_is_refused(tables: Synthe
     other = config_for(tables, study, fold_models=True, run_hpo=False, fix=("gamma_t0=9",))
     with pytest.raises(StudyError, match="other parameters"):
         MILPipelineOrchestrator(other).run()
+    assert report.stat().st_mtime_ns == before  # what is refused takes nothing away
 
 
 def test_models_that_are_trained_already_are_not_trained_in_another_way() -> None:
