@@ -20,12 +20,13 @@ from milbench.data.cv import MILCVData
 from milbench.data.fold_table import with_folds
 from milbench.data.folds import study_folds
 from milbench.data.manifest import store_tasks
-from milbench.data.store import load_store
+from milbench.data.store import feature_bytes, load_store
 from milbench.errors import ConfigError, DataError
 from milbench.features import STANDARD
 from milbench.files import make_folder, read_json, sweep_orphans
 from milbench.flags import assigned, gathered
 from milbench.hpo import Search
+from milbench.machine import memory_gb
 from milbench.progress import progress
 from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least
 from milbench.runlog import SEARCH, RunFolder
@@ -192,6 +193,16 @@ def used_splits(bags: BagData, config: PipelineConfig) -> np.ndarray:
     return np.isin(bags.split.astype(str), config.use_splits)
 
 
+def _stored(store: Path) -> BagData:
+    """The molecules of a bag store; features that would take more than half of this machine's memory are left on disk."""
+    size, (_, memory) = feature_bytes(store) / 2**30, memory_gb()
+    if not 0 < memory < 2 * size:
+        return load_store(store)[0]
+    bags, _ = load_store(store, mmap=True)
+    said = f"features stay on disk: {size:.1f} GiB, of {memory:.1f} GiB of memory"
+    return dataclasses.replace(bags, notes=(*bags.notes, said))
+
+
 @dataclass(frozen=True)
 class HPODataBuilder:
     """Reads tables or a store and assigns folds."""
@@ -202,7 +213,7 @@ class HPODataBuilder:
         """The data of the run, every fold of a study checked; what was dropped or averaged is logged once, unless quiet."""
         config, tasks = self.environment.config, self.environment.tasks
         if config.store is not None:
-            bags, _ = load_store(config.store)
+            bags = _stored(config.store)
         else:
             bags = load_tables(config.labels, config.feat2d_scaled, self._instances(), tasks, self._options())  # type: ignore[arg-type]
         bags = choose(with_folds(bags, config.fold_table, config.columns), config.choice)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from builders import TINY, make_tasks
+from milbench import pipeline
 from milbench.configs import HPOConfig
 from milbench.data.assemble import load_tables
 from milbench.data.store import save_store
@@ -244,13 +245,23 @@ def test_with_the_search_the_studys_own_best_parameters_are_used(tables: Synthet
     )
 
 
-def test_a_store_and_its_tables_give_the_same_model(whole: Path, tables: SyntheticTables, tmp_path: Path) -> None:
+@pytest.mark.parametrize("memory", [0.0, 1e-6, 1e6])
+def test_a_store_and_its_tables_give_the_same_model_also_where_memory_is_short(
+    whole: Path,
+    tables: SyntheticTables,
+    tmp_path: Path,
+    memory: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "memory_gb", lambda: (0.0, memory))
     bags = load_tables(tables.labels, tables.feat2d, tables.instances, EUOS25)
     save_store(tmp_path / "store", bags, EUOS25, provenance={})
     nothing = {"labels": None, "feat2d_scaled": None, "feat3d_scaled": None, "feat3d_qm_scaled": None}
     params = {"run_hpo": False, "fix": (), "best_params_json": whole / BEST_PARAMS}
     run(config_for(tables, tmp_path / "study", store=tmp_path / "store", **nothing, **params))
     assert same_weights(weights(tmp_path / "study"), weights(whole))
+    notes = json.loads((tmp_path / "study" / "run_meta.json").read_text())["notes"]
+    assert any("features stay on disk" in note for note in notes) == (memory == 1e-6)
 
 
 def test_a_stores_own_endpoints_are_the_ones_that_are_pinned_and_trained(tmp_path: Path) -> None:

@@ -70,6 +70,12 @@ def conformer_table(bags: BagData, extra: pd.DataFrame | None = None) -> pd.Data
     return table if extra is None else table.merge(extra, on=["ID", "conf_id"], how="left", validate="one_to_one")
 
 
+def feature_bytes(folder: Path) -> int:
+    """What the features of a bag store take, in bytes, by its manifest."""
+    files = read_manifest(folder)["files"]
+    return sum(files[f"{name}.npy"]["bytes"] for name in ("x2d", "xinst"))
+
+
 def load_store(folder: str | Path, *, mmap: bool = False, check: bool = False) -> tuple[BagData, TaskSet]:
     """Read a bag store; `mmap` maps the feature arrays instead of loading them.
 
