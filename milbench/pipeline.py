@@ -27,7 +27,7 @@ from milbench.files import make_folder, read_json, sweep_orphans
 from milbench.flags import assigned, gathered
 from milbench.hpo import Search
 from milbench.machine import memory_gb
-from milbench.progress import progress
+from milbench.progress import counted, progress
 from milbench.run_config import FINAL_FOLDER, CVRunConfig, PipelineConfig, at_least
 from milbench.runlog import SEARCH, RunFolder
 from milbench.storage_url import STUDY_FILE, shown
@@ -218,8 +218,11 @@ class HPODataBuilder:
             bags = load_tables(config.labels, config.feat2d_scaled, self._instances(), tasks, self._options())  # type: ignore[arg-type]
         bags = choose(with_folds(bags, config.fold_table, config.columns), config.choice)
         data = PreparedHPOData(bags, tasks, self._folds(bags), config)
-        for k in range(data.cv.n_folds if config.run_hpo else 0):
-            data.cv.fold(k)
+        if config.run_hpo:
+            with counted("folds", data.cv.n_folds) as more:
+                for k in range(data.cv.n_folds):
+                    data.cv.fold(k)
+                    more(1)
         if not quiet:
             self._log(data)
         return data
