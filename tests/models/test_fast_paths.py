@@ -95,9 +95,17 @@ def test_the_products_of_float32_are_those_of_float64(rows: int) -> None:
         lambda x, n, *w: gated_residual(x, n, GatedWeights(*w), noise, act),
         *(value.detach().float().requires_grad_() for value in inputs),
     )
+    *ours, scale = ours
+    *exact, exact_scale = exact
     for a, b in zip(ours, exact, strict=True):
         assert a.dtype == torch.float32
         assert (a - b).norm() <= 1e-5 * b.norm()
+    x, normed, *weights = (value.detach() for value in inputs)
+    each = weights[-1].expand(rows, D).clone().requires_grad_()  # one scale a term of the sum, whose terms cancel each other
+    terms = results(lambda one: plain_residual(x, normed, GatedWeights(*weights[:-1], one), noise, "SiLU"), each)[1]
+    assert scale.dtype == torch.float32
+    torch.testing.assert_close(terms.sum(), exact_scale)
+    assert (scale - exact_scale).abs() <= 1e-5 * terms.abs().sum()
 
 
 def test_a_block_that_is_closed_still_learns_its_scale() -> None:
