@@ -55,7 +55,8 @@ class PrepareConfig:
     """Values that a descriptor cannot give: mend leaves out columns that lack them in over 1 % of the molecules, then the few
     molecules that lack them elsewhere; or drop such molecules, or keep NaN (then train with --impute median). All reported."""
     like: OptionalPath = None
-    """A bag store, or a final model, whose descriptor columns are made again, to append to it or to predict with it."""
+    """A bag store, or a final model, whose descriptor columns are made again, to append to it or to predict with it. Settings
+    of structures, sets and conformers that are not given are as there."""
     float16: bool = False
     """Store conformer features in half the space; the loss is reported, a column that does not fit is refused."""
     time_limit: float = 120.0

@@ -1,5 +1,6 @@
 """Molecules in, a bag store out: shards computed by processes or by a cluster, resumed after any kill, then put together."""
 
+import dataclasses
 import itertools
 import logging
 import shutil
@@ -8,12 +9,14 @@ from pathlib import Path
 from milbench.chem.cluster import run_on_cluster
 from milbench.chem.compute import Recipe
 from milbench.chem.merge import merge
+from milbench.chem.select import wanted_columns
 from milbench.chem.shards import run_shards
 from milbench.chem.work import Work, asked, open_work
-from milbench.data.manifest import read_manifest
+from milbench.data.manifest import read_manifest, recipe_there
 from milbench.files import make_folder, sweep_orphans
 from milbench.prepare_config import PrepareConfig
 from milbench.progress import progress
+from milbench.recipe import RECIPE
 from milbench.rerun import alone, refuse_other
 from milbench.tasks import load_tasks
 
@@ -27,8 +30,8 @@ def prepare(config: PrepareConfig) -> list[str]:
     Killed at any moment, the same call goes on from the finished shards and gives the same bytes; a store that is there
     already is left as it is when it was made by the same settings from the same input, else it is a ConfigError.
     """
-    tasks = load_tasks(config.tasks)
-    Recipe.of(config)  # an unknown set is said before anything is read
+    tasks, config = load_tasks(config.tasks), as_like(config)
+    wanted_columns(config, Recipe.of(config).names)  # an unknown set, or a column of --like, is said before anything is read
     make_folder(config.out.parent)
     wanted = asked(config, tasks)
     if config.out.exists():
@@ -42,6 +45,18 @@ def prepare(config: PrepareConfig) -> list[str]:
             merge(config, tasks, work, wanted)
     shutil.rmtree(config.work, ignore_errors=True)
     return report_lines(config.out)
+
+
+def as_like(config: PrepareConfig) -> PrepareConfig:
+    """With --like, settings that are left at their defaults are those of that store or model, as far as it knows them."""
+    recipe = {} if config.like is None else recipe_there(config.like) or {}
+    left = {name: recipe[name] for name in RECIPE if name in recipe and getattr(config, name) == getattr(PrepareConfig, name)}
+    made = {name: tuple(value) if isinstance(value, list) else value for name, value in left.items()}
+    changed = {name: value for name, value in made.items() if value != getattr(config, name)}
+    if changed:
+        said = (f"{name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in changed.items())
+        log.info("prepare: as %s: %s", config.like, ", ".join(said))
+    return dataclasses.replace(config, **changed)
 
 
 def _compute(config: PrepareConfig, work: Work) -> None:

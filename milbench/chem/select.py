@@ -1,5 +1,6 @@
 """Which rows and columns of the finished shards go into the store, and the account of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from milbench.data.manifest import read_columns
 from milbench.errors import ConfigError
 from milbench.prepare_config import PrepareConfig
 
-Names = tuple[tuple[str, ...], tuple[str, ...]]
+Names = tuple[Sequence[str], Sequence[str]]
 Columns = tuple[np.ndarray, np.ndarray]
 MEND_SHARE = 0.01
 """A column that lacks values in a larger share of the molecules (and more than one) leaves; of the others, the molecules do."""
@@ -47,7 +48,7 @@ def select(config: PrepareConfig, work: Work, names: Names) -> Selection:
     computed = np.flatnonzero(_stays(rows))
     repeated = computed[pd.Index(rows["ID"].to_numpy(object)[computed]).duplicated()]
     _drop(rows, repeated, "duplicate_id", "an earlier row has this ID")
-    columns, left_out = _wanted(config, names), {}
+    columns, left_out = wanted_columns(config, names), {}
     if config.nonfinite != "keep":
         cells = cells[_stays(rows)[cells[:, 0]]]
         if config.nonfinite == "mend" and config.like is None:
@@ -105,8 +106,8 @@ def _not_finite(shard: Shard) -> np.ndarray:
     return np.unique(np.concatenate([flat, deep]), axis=0)
 
 
-def _wanted(config: PrepareConfig, names: Names) -> Columns:
-    """The positions of the columns that --like has, in its order; without it, of all."""
+def wanted_columns(config: PrepareConfig, names: Names) -> Columns:
+    """The positions of the columns that --like has, in its order; without it, of all. A ConfigError where one is absent."""
     if config.like is None:
         return np.arange(len(names[0])), np.arange(len(names[1]))
     manifest = read_columns(config.like)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from milbench.errors import DataError
 from milbench.files import file_hash, read_array, read_json
+from milbench.recipe import recipe_of
 from milbench.run_config import FINAL_FOLDER
 from milbench.tasks import TaskSet
 
@@ -45,6 +46,12 @@ def read_columns(path: str | Path) -> dict[str, Any]:
     """`features_2d`, `features_3d` and the data's `content` of a bag store, or of a final model."""
     folder = find_model(path)
     return read_manifest(path) if folder is None else read_json(folder / MODEL)
+
+
+def recipe_there(path: str | Path) -> dict[str, Any] | None:
+    """How the features of a bag store, or of a final model, were made (`recipe_of`); None where that is not known."""
+    about, is_model = read_columns(path), find_model(path) is not None
+    return about.get("recipe") if is_model else recipe_of(about["provenance"])
 
 
 def store_tasks(folder: str | Path) -> TaskSet:

@@ -15,6 +15,7 @@ from milbench.chem.prepare import prepare
 from milbench.data.manifest import read_manifest
 from milbench.data.store import load_store
 from milbench.errors import ConfigError, DataError
+from milbench.prepare_config import PrepareConfig
 
 HOSTILE = """ID,SMILES,Transmittance_340,Transmittance_450,Fluorescence_340_450,Fluorescence_more_than_480,split,cv_fold
 ethanol,CCO,0,0,1,0,train,2
@@ -180,8 +181,23 @@ def test_the_columns_of_another_store_can_be_made_again(tmp_path: Path) -> None:
     prepared(tmp_path / "second.smi", tmp_path / "second", like=tmp_path / "first", **sets)
     one, other = (load_store(tmp_path / name)[0] for name in ("first", "second"))
     assert one.names2d == other.names2d and len(one.names2d) < 217
-    with pytest.raises(ConfigError, match="--like"):
-        prepared(tmp_path / "second.smi", tmp_path / "third", like=tmp_path / "first", conformers=0)
+    with pytest.raises(ConfigError, match="--like: has a column that these sets do not make"):
+        prepared(tmp_path / "second.smi", tmp_path / "third", like=tmp_path / "first", sets_2d=("maccs",))
+    assert not (tmp_path / "third.work").exists()  # said before anything was computed
+
+
+def test_what_is_not_given_is_as_in_the_store_that_is_to_be_alike(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "first.smi").write_text("CCCCO a\nCCCCN b\n")
+    (tmp_path / "second.smi").write_text("CCCCCO c\nCCCCCN d\n")
+    sets = {"conformers": 2, "sets_2d": ("rdkit217", "maccs"), "sets_3d": ("usr",), "seed": 7}
+    prepared(tmp_path / "first.smi", tmp_path / "first", **sets)
+    with caplog.at_level("INFO", "milbench"):
+        prepare(PrepareConfig(tmp_path / "second.smi", tmp_path / "bare", like=tmp_path / "first", seed=8, processes=1))
+    assert f"as {tmp_path / 'first'}: sets_2d rdkit217 maccs, sets_3d usr, conformers 2" in caplog.text
+    prepared(tmp_path / "second.smi", tmp_path / "whole", like=tmp_path / "first", **{**sets, "seed": 8})
+    bare, whole = (load_store(tmp_path / name)[0] for name in ("bare", "whole"))
+    assert bare.content == whole.content
+    assert set(bare.bag_sizes) == {2}
 
 
 def test_a_store_in_half_precision_says_what_that_costs(tmp_path: Path) -> None:
