@@ -40,6 +40,10 @@ def test_scores_thresholds_and_the_report_of_a_run(
     page.get_by_label("Molecules").select_option("leaderboard")
     expect(cell(page, "curves")).to_contain_text(f"{STUDY}, leaderboard")
     page.get_by_label("Molecules").select_option(OUT_OF_FOLD)
+    expect(cell(page, "curves")).to_contain_text(f"{STUDY}, {OUT_OF_FOLD}")
+    expect(cell(page, "thresholds")).to_contain_text(
+        f"of {int(np.nansum(result.y[:, 0]))} positives"
+    )  # the new molecules' choices
     page.get_by_label("Endpoint").select_option(result.names[1])
     best = best_threshold(behind(result).cuts[result.names[1]])
     expect(cell(page, "thresholds")).to_contain_text(f"The largest F1 is at {best:.3f}")
