@@ -20,6 +20,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from milbench.files import lend_lock
+from milbench.stopping import stop_signals
 from milbench.training.lease import BEAT, GRACE_S, Lease
 from milbench.training.storage import STORAGE_ERRORS
 
@@ -65,8 +66,11 @@ class Claims:
                 self.leave(trial)
 
     def take(self, budget: int) -> FrozenTrial | None:
-        """A trial to run, RUNNING and this worker's; None as long as the rest of the budget is others' work."""
-        with self.turn():
+        """A trial to run, RUNNING and this worker's; None as long as the rest of the budget is others' work.
+
+        A stop waits until it is done: an interrupted write would leave the storage locked against our own next one.
+        """
+        with self.turn(), stop_signals(defer=True):
             self.reap()
             trials = self._trials()
             if len(_live(trials)) >= budget:

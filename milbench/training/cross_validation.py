@@ -17,6 +17,7 @@ from milbench.export import scored_columns
 from milbench.files import content_hash
 from milbench.metrics import fold_score, trial_value
 from milbench.run_config import CVRunConfig
+from milbench.stopping import stop_signals
 from milbench.training.fold import Epoch, FoldResult, MILFoldTrainer, probabilities
 from milbench.training.memory import free_memory, is_out_of_memory
 from milbench.training.pruning import MeanOfFolds, step_of
@@ -64,12 +65,13 @@ class MILCrossValidator:
     together: bool = False
 
     def config_of(self, trial: optuna.Trial) -> HPOConfig:
-        """The configuration that this trial asks for."""
+        """The configuration that this trial asks for; a stop waits until its storage has all of it."""
         pins = {"min_w": self.run.min_w, **self.run.pins}
         if self.run.search_min_w:
             pins.pop("min_w")
         run = self.run
-        params = search_space(trial, self.data.tasks, fixed=pins, ranges=run.ranges, search_min_w=run.search_min_w)
+        with stop_signals(defer=True):
+            params = search_space(trial, self.data.tasks, fixed=pins, ranges=run.ranges, search_min_w=run.search_min_w)
         return HPOConfig.from_params(params, self.data.tasks, runtime=self.run.runtime, where=f"trial {trial.number}")
 
     def objective(self, trial: optuna.Trial) -> CVResult:

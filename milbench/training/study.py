@@ -24,6 +24,7 @@ from milbench.errors import StudyError
 from milbench.files import content_hash, lend_lock, make_folder, write_json, write_table
 from milbench.run_config import ARTIFACT_PREFIX, OOF_FILE
 from milbench.seeds import stream_seed
+from milbench.stopping import stop_signals
 from milbench.storage_url import STUDY_NAME, where
 from milbench.training.claims import CONFIGURATION, FAILURE, FINISHED, WORKER, Claims, finished, is_over
 from milbench.training.fold_models import FOLD_MODELS, keep_fold_models
@@ -160,7 +161,8 @@ class MILStudyRunner:
                 values = claims.study._storage.get_trial(claimed._trial_id).intermediate_values
                 claims.finish(claimed, TrialState.PRUNED, values[max(values)])
             else:
-                self._record(claims, claimed, trial, outcome)
+                with stop_signals(defer=True):  # it is finished, and the stop heard then
+                    self._record(claims, claimed, trial, outcome)
         except UpdateFinishedTrialError:
             log.warning("trial %d was given up by another worker, which saw no sign of life; it is run again", claimed.number)
 

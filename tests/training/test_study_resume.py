@@ -1,6 +1,7 @@
 """An interrupted trial, asked for again, goes on from its last fold and checkpoint; the study ends as if nothing had been."""
 
 import dataclasses
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from milbench.errors import StudyError
 from milbench.files import lend_lock, write_json
 from milbench.run_config import PrunerConfig
+from milbench.stopping import stop_signals
 from milbench.training.claims import Claims
 from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.fold import Epoch
@@ -160,3 +162,21 @@ def test_a_worker_that_is_ended_before_its_trial_begins_leaves_none_running(
     assert [trial.state for trial in trials_of(tmp_path)] == [TrialState.FAIL]
     runner(tmp_path, trials=1).run()
     assert [trial.state for trial in trials_of(tmp_path)] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_a_stop_while_parameters_are_stored_waits_until_they_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, asked = optuna.Trial._suggest, []
+
+    def suggest(self: optuna.Trial, name: str, *args: Any) -> Any:
+        if not asked:
+            signal.raise_signal(signal.SIGTERM)  # with all of them still to be stored
+        asked.append(name)
+        return honest(self, name, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), stop_signals():
+        patch.setattr(optuna.Trial, "_suggest", suggest)
+        runner(tmp_path, trials=1).run()
+    (trial,) = trials_of(tmp_path)
+    assert trial.state == TrialState.FAIL
+    assert sorted(trial.params) == sorted(asked)
+    assert len(asked) > 1
