@@ -201,7 +201,7 @@ def folds(by_box, folds_box, folds_button, plan, states):
 
 
 @app.cell(hide_code=True)
-def prepare_controls(is_store, ready, seen):
+def prepare_controls(is_store, is_table, ready, seen):
     mo.stop(not ready or is_store or not len(seen))
     from milbench.chem.descriptors import SETS_2D, SETS_3D
 
@@ -212,7 +212,7 @@ def prepare_controls(is_store, ready, seen):
             "sets_3d": mo.ui.multiselect(list(SETS_3D), value=_default["sets_3d"], label="Conformer features"),
             "conformers": mo.ui.slider(0, 50, value=_default["conformers"], label="Conformers a molecule", show_value=True),
             "mmff": mo.ui.slider(0, 500, step=50, value=_default["mmff"], label="MMFF94s steps", show_value=True),
-            "with_folds": mo.ui.checkbox(value=True, label="with the folds made above"),
+            **({"with_folds": mo.ui.checkbox(value=True, label="with the folds made above")} if is_table else {}),
         }
     )
     prepare_button, prepare_stop = mo.ui.run_button(label="Prepare", kind="success"), mo.ui.run_button(label="Stop")
