@@ -42,15 +42,14 @@ reference: pandas, an object a molecule. Store: what was prepared, in memory; re
 of an epoch of {{molecules:,}} molecules; reference: the seed's steps, batch by batch. Attention: a row a conformer to Parquet;
 reference: rows appended molecule by molecule from padded tensors."""
 MEMORY = """import sys
-sys.path.insert(0, "benchmarks")
-from report import peak_mib
 from milbench.data.assemble import load_tables
 from milbench.data.store import load_store
-before = peak_mib()
+from milbench.training.memory import process_peak_mb
+before = process_peak_mb()
 kind, *paths = sys.argv[1:]
 bags = load_tables(paths[0], paths[1], paths[2:]) if kind == "tables" else load_store(paths[0])[0]
 arrays = (bags.x2d.nbytes + bags.xinst.nbytes + bags.offsets.nbytes) / 2**20
-print(peak_mib() - before, arrays)
+print(process_peak_mb() - before, arrays)
 """
 
 

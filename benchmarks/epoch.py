@@ -22,7 +22,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from report import machine, peak_mib, write_section  # noqa: E402
+from report import machine, write_section  # noqa: E402
+
+from milbench.training.memory import process_peak_mb  # noqa: E402
 
 SIDES = ("milbench", "reference")
 ABOUT = """## A training epoch with validation against the padded reference ({bags})
@@ -61,7 +63,7 @@ class Turns:
 
     def done(self, _: object = None) -> None:
         seconds, cpu = time.perf_counter() - self.start, time.process_time() - self.cpu
-        sys.stdout.write(json.dumps({"seconds": seconds, "cpu": cpu, "mib": peak_mib() - self.before}) + "\n")
+        sys.stdout.write(json.dumps({"seconds": seconds, "cpu": cpu, "mib": process_peak_mb() - self.before}) + "\n")
         sys.stdout.flush()
         self.wait()
 
@@ -76,7 +78,7 @@ def worker(given: Given) -> None:
     from milbench.training import fold as _loaded  # noqa: F401  (Lightning is there before memory is looked at)
 
     torch.set_num_threads(given.threads)
-    before = peak_mib()
+    before = process_peak_mb()
     bags = synthetic_bags(given.molecules, kind=given.bags)
     data = MILCVData(bags, bags.fold)
     train: Callable[..., None] = train_milbench if given.side == "milbench" else train_reference

@@ -16,12 +16,6 @@ def machine(*more: str) -> str:
     return ", ".join([cores, f"Python {platform.python_version()}", *more, f"{datetime.now(UTC):%Y-%m-%d}"])
 
 
-def peak_mib() -> float:
-    """Largest resident size of this process since it began its program (Linux), in MiB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
-
-
 def write_section(name: str, text: str, path: Path = RESULTS) -> None:
     """Put `text` between the marks of the benchmark `name` in results.md, leaving everything else as it is."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"

@@ -22,13 +22,13 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from report import machine, peak_mib, write_section  # noqa: E402
+from report import machine, write_section  # noqa: E402
 from step import Side, milbench_side, reference_side  # noqa: E402
 from synthetic import config_of, synthetic_bags, tasks_of  # noqa: E402
 
 from milbench.data.cv import MILCVData  # noqa: E402
 from milbench.models import MILModelBuilder  # noqa: E402
-from milbench.training.memory import keep_freed_memory  # noqa: E402
+from milbench.training.memory import keep_freed_memory, process_peak_mb  # noqa: E402
 
 ABOUT = """## How a step grows with molecules, bags and endpoints
 
@@ -45,7 +45,7 @@ def worker(molecules: int, batch: int, bags: str, n_tasks: int, times: int, refe
     """Steps of one data set: seconds of a step, rows a step, memory, and the same of the reference."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    before, tasks = peak_mib(), tasks_of(n_tasks)
+    before, tasks = process_peak_mb(), tasks_of(n_tasks)
     config, data_bags = config_of(128, batch, tasks), synthetic_bags(molecules, kind=bags, n_tasks=n_tasks)
     fold = MILCVData(data_bags, data_bags.fold, tasks).fold(0)
     targets = fold.targets(config.loss)
@@ -56,7 +56,7 @@ def worker(molecules: int, batch: int, bags: str, n_tasks: int, times: int, refe
     list(fold.sampler(config))
     out = {"sampler": time.process_time() - start, "rows": float(drawn.mean()) * batch, "arrays": arrays}
     ours = milbench_side(model, fold, config, targets)
-    out |= {"step": median_step(ours, times), "peak": peak_mib() - before, "kept": ours.kept_mib()}
+    out |= {"step": median_step(ours, times), "peak": process_peak_mb() - before, "kept": ours.kept_mib()}
     if reference:
         theirs = reference_side(model, fold, config, targets)
         out |= {"reference": median_step(theirs, max(3, times // 3)), "reference_kept": theirs.kept_mib()}
