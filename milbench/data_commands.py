@@ -6,15 +6,18 @@ Loads neither torch nor RDKit before a command needs them.
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from milbench.columns import Columns
-from milbench.errors import ConfigError
-from milbench.flags import OptionalPath, OptionalText
+from milbench.errors import ConfigError, DataError
+from milbench.flags import Average, OptionalPath, OptionalText
 from milbench.run_config import at_least
 from milbench.tasks import load_tasks
+
+if TYPE_CHECKING:
+    from milbench.data.averaging import Stack
 
 log = logging.getLogger(__name__)
 Said = tuple[list[str], int]
@@ -48,10 +51,18 @@ class SubmitConfig:
     """File to write (.csv)."""
     also: tuple[Path, ...] = ()
     """Further predictions of the same molecules; what is submitted is the average of all (other models or seeds)."""
-    average: Literal["mean", "logit"] = "mean"
-    """What is averaged: probabilities, or their logits, so that every model ranks a rare endpoint alike."""
+    average: Average = "mean"
+    """Of probabilities; of their logits, so that every model ranks a rare endpoint alike; or a stack, which --oof fits."""
+    oof: tuple[Path, ...] = ()
+    """Out-of-fold tables of the same models, in their order: what --average stack is fitted on (`milbench score` scores it)."""
     with_ids: bool = False
     """Keep the ID as first column, for yourself; the challenge takes none."""
+
+    def __post_init__(self) -> None:
+        want = 1 + len(self.also) if self.average == "stack" else 0
+        if len(self.oof) != want:
+            models = f"{want} tables, one for each of predictions" if want else "none without --average stack"
+            raise ConfigError("--oof", got=len(self.oof), want=models)
 
 
 @dataclass(frozen=True)
@@ -154,8 +165,8 @@ def run_import(config: ImportConfig) -> Said:
 
 def run_submit(config: SubmitConfig) -> Said:
     """Write a submission."""
+    from milbench.data.averaging import WORDS, averaged
     from milbench.data.euos25_submission import SUBMISSION, submission, submission_order
-    from milbench.data.scoring import averaged
     from milbench.data.tables import read_table
     from milbench.files import write_table
 
@@ -166,11 +177,28 @@ def run_submit(config: SubmitConfig) -> Said:
     tables = [submission(read_table(path, ("ID",)), order, with_ids=config.with_ids) for path in paths]
     names = list(SUBMISSION.values())
     table = tables[0].copy()
-    table[names] = averaged([one[names].to_numpy() for one in tables], config.average)
+    parts = [one[names].to_numpy() for one in tables]
+    table[names] = _stack(config.oof)(parts) if config.oof else averaged(parts, config.average)
     write_table(config.out, table)
-    mean = f"the {'mean' if config.average == 'mean' else 'mean logit'} of {len(tables)} tables, " if config.also else ""
+    mean = f"the {WORDS[config.average]} of {len(tables)} tables, " if config.also or config.oof else ""
     said = f"{mean}{len(table):,} rows in the order of the test file: {', '.join(table.columns)}"
     return [f"written: {config.out}, {said}"], 0
+
+
+def _stack(paths: tuple[Path, ...]) -> "Stack":
+    """The stack of the models that these out-of-fold tables are of, for EUOS25."""
+    from milbench.data.averaging import fit_stack
+    from milbench.data.results import aligned, out_of_fold, read_result
+    from milbench.tasks import EUOS25
+
+    results = [read_result(path, path.parent.name, "out of fold") for path in paths]
+    for path, result in zip(paths, results, strict=True):
+        if result.names != EUOS25.names:
+            raise DataError(path, "other endpoints", got=", ".join(result.names), want=", ".join(EUOS25.names))
+    same = aligned(results)
+    out_of_fold(same)
+    log.info("a stack of %d models, fitted on %d molecules", len(same), len(same[0].ids))
+    return fit_stack([result.p for result in same], same[0].y)
 
 
 def run_folds(config: FoldsConfig) -> Said:

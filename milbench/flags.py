@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -15,9 +15,11 @@ OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
 OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 OptionalShare = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
+Average = Literal["mean", "logit", "stack"]
+"""What becomes of several models' predictions; data/averaging.py does it."""
 
 
-LIST_FLAGS = ("--fix", "--range", "--also", "--features2d", "--features3d", "--without", "--set")
+LIST_FLAGS = ("--fix", "--range", "--also", "--oof", "--features2d", "--features3d", "--without", "--set")
 
 
 def gathered(args: Sequence[str], flags: Sequence[str] = LIST_FLAGS) -> list[str]:

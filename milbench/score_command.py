@@ -1,14 +1,15 @@
 """`milbench score`: how good predictions are, alone, averaged, against others, with and without groups of molecules."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from milbench.errors import ConfigError, DataError
-from milbench.flags import OptionalPath
+from milbench.errors import ConfigError
+from milbench.flags import Average, OptionalPath
 from milbench.tasks import load_tasks
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ class ScoreConfig:
     """Table with ID and the label columns; default: the label_<endpoint> columns beside the predictions."""
     also: tuple[Path, ...] = ()
     """Further predictions of the same molecules; what is scored is the average of all (other folds, seeds or models)."""
-    average: Literal["mean", "logit"] = "mean"
-    """What is averaged: probabilities, or their logits, so that every model ranks a rare endpoint alike."""
+    average: Average = "mean"
+    """Of probabilities; of their logits, so that every model ranks a rare endpoint alike; or a stack: a logistic regression an
+    endpoint, of all endpoints' logits by all models, fitted on the other folds."""
     against: OptionalPath = None
     """Other predictions to compare with, the same molecules drawn for both."""
     without: tuple[str, ...] = ()
@@ -62,7 +64,8 @@ def run_score(config: ScoreConfig) -> tuple[list[str], int]:
 
     from milbench.files import write_json, write_table
 
-    result, left_out = _average([_read(path, config) for path in (config.predictions, *config.also)], config.average)
+    results, left = zip(*(_read(path, config) for path in (config.predictions, *config.also)), strict=True)
+    result, left_out = _average(results, config.average), left[0]
     other = None if config.against is None else _read(config.against, config)[0]
     lines, found = _told(result, other, config)
     lines, found = [*lines, *left_out], {**found, "left_out": list(left_out)}
@@ -84,7 +87,7 @@ def run_score(config: ScoreConfig) -> tuple[list[str], int]:
 
 
 def _read(path: Path, config: ScoreConfig) -> tuple["Result", tuple[str, ...]]:
-    from milbench.data.results import Result, folds_in
+    from milbench.data.results import Result, fold_of
     from milbench.data.scoring import join_tables
     from milbench.data.tables import read_table
 
@@ -93,30 +96,24 @@ def _read(path: Path, config: ScoreConfig) -> tuple["Result", tuple[str, ...]]:
     table = read_table(path, ("ID",))
     joined = join_tables(table, labels, tasks)
     what = (path.parent.name or str(path), path.stem, tasks.names)
-    return Result(*what, joined.ids, joined.y, joined.p, joined.weights, folds_in(table)), joined.left_out
+    return Result(*what, joined.ids, joined.y, joined.p, joined.weights, fold_of(table, joined.ids)), joined.left_out
 
 
-def _average(parts: "list[tuple[Result, tuple[str, ...]]]", how: str) -> "tuple[Result, tuple[str, ...]]":
-    """The average predictions of the molecules that all have; what is left out, in words."""
+def _average(results: "Sequence[Result]", how: str) -> "Result":
+    """The average predictions of the molecules that all have."""
     import dataclasses
 
-    import numpy as np
-    import pandas as pd
+    from milbench.data.averaging import WORDS, averaged, cross_fitted
+    from milbench.data.results import aligned, common_fold, out_of_fold
 
-    from milbench.data.scoring import averaged
-
-    (first, said), *others = parts
-    rows = [pd.Index(other.ids).get_indexer(pd.Index(first.ids)) for other, _ in others]
-    there = np.logical_and.reduce([np.full(len(first.ids), True), *(row >= 0 for row in rows)])
-    if not there.any():
-        raise DataError("--also", "shares no molecule with the predictions", do="average predictions of the same molecules")
-    whole = [first.p[there], *(other.p[row[there]] for (other, _), row in zip(others, rows, strict=True))]
-    name = "mean" if how == "mean" else "mean logit"
-    if others:
-        log.info("the %s of %d tables, on the %d molecules that are in all", name, len(parts), int(there.sum()))
-    folds = first.folds if all(other.folds == first.folds for other, _ in others) else 0
-    run = f"the {name} of {len(parts)}" if others else first.run
-    return dataclasses.replace(first.take(np.flatnonzero(there)), run=run, p=averaged(whole, how), folds=folds), said
+    if how != "stack" and len(results) == 1:
+        return results[0]
+    same = aligned(results)
+    first, fold = same[0], common_fold(same)
+    log.info("the %s of %d tables, on the %d molecules that are in all", WORDS[how], len(same), len(first.ids))
+    parts = [result.p for result in same]
+    p = cross_fitted(parts, first.y, out_of_fold(same)) if how == "stack" else averaged(parts, how)
+    return dataclasses.replace(first, run=f"the {WORDS[how]} of {len(same)}", p=p, fold=fold)
 
 
 def _others(result: "Result", config: ScoreConfig) -> "Result | None":

@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from milbench import progress
+from milbench.data.averaging import cross_fitted
 from milbench.data.comparison import compare
 from milbench.data.results import read_result, result_table
-from milbench.data.scoring import averaged, score
+from milbench.data.scoring import score
 from milbench.errors import ConfigError, DataError
 from milbench.files import read_json
 from milbench.score_command import ScoreConfig, run_score
@@ -86,13 +84,26 @@ def test_logits_are_averaged_where_asked_for(home: Path) -> None:
     assert any(line.startswith("the mean logit of 2") for line in lines)
 
 
-@given(st.lists(arrays(float, (3, 2), elements=st.floats(0, 1)), min_size=1, max_size=4), st.sampled_from(["mean", "logit"]))
-def test_an_average_lies_between_what_is_averaged_whatever_their_order(parts: list[np.ndarray], how: str) -> None:
-    found = averaged(parts, how)
-    assert np.array_equal(found.shape, (3, 2))
-    assert (found >= np.min(parts, axis=0) - 2e-7).all()
-    assert (found <= np.max(parts, axis=0) + 2e-7).all()
-    assert np.allclose(averaged(parts[::-1], how), found)
+def test_a_stack_is_fitted_on_the_other_folds(home: Path) -> None:
+    for name in ("a", "b"):
+        path = home / f"{name}.parquet"
+        pd.read_parquet(path).assign(fold=np.arange(200) % 5).to_parquet(path)
+    given = {"also": (home / "b.parquet",), "average": "stack", "against": home / "b.parquet"}
+    lines, _ = run_score(asked(home, **given, out=home / "stack.parquet"))
+    a, b, stack = (read_result(home / f"{name}.parquet", name, "x") for name in ("a", "b", "stack"))
+    assert np.allclose(stack.p, cross_fitted([a.p, b.p], a.y, np.arange(200) % 5))
+    assert stack.fold is not None and stack.fold.tolist() == (np.arange(200) % 5).tolist()
+    assert any(line.startswith("the stack of 2") for line in lines)
+    run_score(ScoreConfig(home / "stack.parquet", tasks=str(home / "tasks.json"), draws=200, average="stack"))  # and of one
+
+
+def test_a_stack_needs_the_same_folds(home: Path) -> None:
+    for folds in ({}, {"b": 3}, {"a": 5, "b": 3}):
+        for name, count in folds.items():
+            path = home / f"{name}.parquet"
+            pd.read_parquet(path).assign(fold=np.arange(200) % count).to_parquet(path)
+        with pytest.raises(DataError, match="are not all out of the same folds"):
+            run_score(asked(home, also=(home / "b.parquet",), average="stack"))
 
 
 def test_two_runs_are_compared_on_the_same_molecules(home: Path) -> None:

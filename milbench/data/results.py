@@ -1,7 +1,7 @@
 """Predictions with their labels, as runs leave them: found, read, joined on the molecules that two runs share."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +24,8 @@ FILES = {OUT_OF_FOLD: Path(OOF_FILE), LEADERBOARD: Path(FINAL_FOLDER) / PREDICTI
 @dataclass(frozen=True)
 class Result:
     """Predictions p [n, T] of one run on molecules `ids` [n] with labels y [n, T] (NaN where unknown) and the weights
-    [n, T] of its APs (a column of NaN: unweighted). `part` says which molecules these are; `folds`: out of how many folds
-    they were predicted, 0 where that is not known.
+    [n, T] of its APs (a column of NaN: unweighted). `part` says which molecules these are; `fold` [n]: the fold that each was
+    predicted in (-1: in none), None where that is not known.
     """
 
     run: str
@@ -35,7 +35,12 @@ class Result:
     y: np.ndarray
     p: np.ndarray
     weights: np.ndarray
-    folds: int = 0
+    fold: np.ndarray | None = None
+
+    @property
+    def folds(self) -> int:
+        """Out of how many folds these were predicted, 0 where that is not known."""
+        return 0 if self.fold is None else len(np.unique(self.fold[self.fold >= 0]))
 
     @property
     def title(self) -> str:
@@ -49,7 +54,8 @@ class Result:
 
     def take(self, rows: np.ndarray) -> "Result":
         """These molecules."""
-        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in ("ids", "y", "p", "weights")})
+        there = {"ids": self.ids, "y": self.y, "p": self.p, "weights": self.weights, "fold": self.fold}
+        return dataclasses.replace(self, **{name: None if values is None else values[rows] for name, values in there.items()})
 
 
 @recent()
@@ -65,17 +71,20 @@ def read_result(path: str | Path, run: str, part: str) -> Result:
     _, y = by_molecule(table, [(f"label_{name}",) for name in names])
     weights = np.full(p.shape, np.nan)
     weights[:, [name in weighted for name in names]] = by_molecule(table, [(f"weight_{name}",) for name in weighted])[1]
-    return Result(run, part, tuple(names), ids, y, p, weights, folds_in(table))
+    return Result(run, part, tuple(names), ids, y, p, weights, fold_of(table, ids))
 
 
-def folds_in(table: Table) -> int:
-    """How many folds a table's molecules are of, 0 where it does not say."""
-    return len(np.unique(table.numbers("fold"))) if "fold" in table.names else 0
+def fold_of(table: Table, ids: np.ndarray) -> np.ndarray | None:
+    """The fold that a table says each of these molecules is of, [n] int, -1 for none; None where it has no folds."""
+    if "fold" not in table.names:
+        return None
+    found, fold = by_molecule(table, [("fold",)])
+    return np.nan_to_num(fold[pd.Index(found).get_indexer(pd.Index(ids)), 0], nan=-1).astype(np.int64)
 
 
 def result_table(result: Result) -> pd.DataFrame:
     """A result as `read_result` reads it."""
-    columns: dict[str, np.ndarray] = {"ID": result.ids}
+    columns: dict[str, np.ndarray] = {"ID": result.ids} | ({} if result.fold is None else {"fold": result.fold})
     for t, name in enumerate(result.names):
         columns |= {f"pred_{name}": result.p[:, t], f"label_{name}": result.y[:, t]}
         if not np.isnan(result.weights[:, t]).all():
@@ -93,6 +102,32 @@ def fold_note(a: Result, b: Result) -> str:
     if a.folds == b.folds or not (a.folds and b.folds):
         return ""
     return f"Different folds ({a.folds} and {b.folds}): part of the difference may be training size."
+
+
+def aligned(results: Sequence[Result]) -> list[Result]:
+    """The results on the molecules that all of them have, in the order of the first; a DataError where there is none."""
+    ids = pd.Index(results[0].ids)
+    for other in results[1:]:
+        ids = ids[ids.isin(other.ids)]
+    if ids.empty:
+        raise DataError("--also", "shares no molecule with the predictions", do="average predictions of the same molecules")
+    return [one.take(pd.Index(one.ids).get_indexer(ids)) for one in results]
+
+
+def common_fold(results: Sequence[Result]) -> np.ndarray | None:
+    """The fold of each molecule, [n], where all of these results, `aligned`, have the same; else None."""
+    fold = results[0].fold
+    same = fold is not None and all(other.fold is not None and np.array_equal(other.fold, fold) for other in results)
+    return fold if same else None
+
+
+def out_of_fold(results: Sequence[Result]) -> np.ndarray:
+    """The fold of each molecule, [n], in which all of these results, `aligned`, were predicted; else a DataError."""
+    fold = common_fold(results)
+    if fold is None or (fold < 0).any():
+        do = "give out-of-fold tables (a column fold) of the same folds"
+        raise DataError("predictions", "are not all out of the same folds, which a stack is fitted by", do=do)
+    return fold
 
 
 def shared(a: Result, b: Result) -> tuple[Result, Result, tuple[str, ...]]:

@@ -15,7 +15,6 @@ from milbench.seeds import stream
 from milbench.tasks import TaskSet
 
 _MACRO = ("macro_ap", "macro_auc")
-_LEAST = 1e-7
 
 
 @dataclass(frozen=True)
@@ -152,19 +151,6 @@ def check_draws(draws: int, level: float) -> None:
     """A ConfigError unless an interval of this level can be had from so many draws."""
     if draws < 100 or not 0 < level < 1:
         raise ConfigError("bootstrap", got=f"{draws} draws, level {level}", want="100 draws or more, a level between 0 and 1")
-
-
-def averaged(parts: Sequence[np.ndarray], how: str) -> np.ndarray:
-    """The average of several models' probabilities [n, T], of one shape: their "mean", or the sigmoid of their mean "logit".
-
-    A logit ranks a rare endpoint by every model: in a mean the one with the largest probabilities decides. Probabilities
-    count as between 1e-7 and 1 - 1e-7.
-    """
-    from scipy.special import expit, logit  # takes a while, and the apps import this module
-
-    if how == "mean":
-        return np.asarray(np.mean(parts, axis=0))
-    return np.asarray(expit(np.mean([logit(np.clip(part, _LEAST, 1 - _LEAST)) for part in parts], axis=0)))
 
 
 def check_predicted(y: np.ndarray, p: np.ndarray) -> None:

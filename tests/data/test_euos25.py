@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
+from milbench.data.averaging import fit_stack
 from milbench.data.euos25 import import_euos25
 from milbench.data.euos25_files import FILES, find_sheets
 from milbench.data.euos25_submission import SUBMISSION, submission, submission_order
 from milbench.data.tables import from_frame, read_table
 from milbench.data_commands import ImportConfig, SubmitConfig, run_import, run_submit
-from milbench.errors import DataError
+from milbench.errors import ConfigError, DataError
 from milbench.tasks import EUOS25
 from published import SMILES, labels, published_files
 
@@ -141,6 +143,38 @@ def test_a_submission_of_several_tables_is_their_mean_whatever_their_order(folde
     assert status == 0
     assert "the mean of 2 tables, 2 rows" in lines[0]
     assert (pd.read_csv(out / "mean.csv") == pd.DataFrame({c: [0.25, 0.5] for c in SUBMISSION.values()})).all(axis=None)
+
+
+def test_a_submission_may_be_a_stack_fitted_on_the_out_of_fold_tables_of_its_models(folder, tmp_path):
+    rng, n = np.random.default_rng(0), 500
+    y = (rng.random((n, 4)) < 0.3).astype(float)
+    made, oof, tables = [], [], []
+    for name in ("a", "b"):
+        model, test = tmp_path / f"out_{name}", expit(rng.normal(size=(2, 4)))
+        model.mkdir()
+        p = expit(rng.normal(size=y.shape) + y)
+        columns = {f"pred_{task}": p[:, t] for t, task in enumerate(EUOS25.names)}
+        labels = {f"label_{task}": y[:, t] for t, task in enumerate(EUOS25.names)}
+        pd.DataFrame({"ID": np.arange(n) + 1000, "fold": np.arange(n) % 5} | columns | labels).to_parquet(model / "oof.parquet")
+        asked = {"ID": ["354", "2"]} | {f"pred_{task}": test[:, t] for t, task in enumerate(EUOS25.names)}
+        pd.DataFrame(asked).to_parquet(model / "held_out.parquet")
+        made.append((p, test[::-1]))
+        oof.append(model / "oof.parquet")
+        tables.append(model / "held_out.parquet")
+    first, *also = tables
+    out = tmp_path / "out_a" / "stack.csv"
+    given = {"also": tuple(also), "average": "stack"}
+    lines, _ = run_submit(SubmitConfig("euos25", first, folder, out, **given, oof=tuple(oof)))
+    parts, asked = zip(*made, strict=True)
+    assert np.allclose(pd.read_csv(out).to_numpy(), fit_stack(parts, y)(asked))
+    assert "the stack of 2 tables" in lines[0]
+    with pytest.raises(ConfigError, match="got 1, want 2 tables, one for each of predictions"):
+        SubmitConfig("euos25", first, folder, out, **given, oof=tuple(oof[:1]))
+    with pytest.raises(ConfigError, match="want none without --average stack"):
+        SubmitConfig("euos25", first, folder, out, oof=tuple(oof))
+    pd.read_parquet(oof[1]).drop(columns=["label_Transmittance_340"]).to_parquet(oof[1])
+    with pytest.raises(DataError, match="other endpoints"):
+        run_submit(SubmitConfig("euos25", first, folder, out, **given, oof=tuple(oof)))
 
 
 def test_a_submission_refuses_gaps_and_what_is_no_probability(folder):
