@@ -98,11 +98,11 @@ def test_a_stack_is_fitted_on_the_other_folds(home: Path) -> None:
 
 
 def test_a_stack_needs_the_same_folds(home: Path) -> None:
-    for folds in ({}, {"b": 3}, {"a": 5, "b": 3}):
+    for folds in ({}, {"b": 3}, {"a": 5, "b": 3}, {"a": 1, "b": 1}):
         for name, count in folds.items():
             path = home / f"{name}.parquet"
             pd.read_parquet(path).assign(fold=np.arange(200) % count).to_parquet(path)
-        with pytest.raises(DataError, match="are not all out of the same folds"):
+        with pytest.raises(DataError, match="are not all out of the same two or more folds"):
             run_score(asked(home, also=(home / "b.parquet",), average="stack"))
 
 

@@ -124,9 +124,9 @@ def common_fold(results: Sequence[Result]) -> np.ndarray | None:
 def out_of_fold(results: Sequence[Result]) -> np.ndarray:
     """The fold of each molecule, [n], in which all of these results, `aligned`, were predicted; else a DataError."""
     fold = common_fold(results)
-    if fold is None or (fold < 0).any():
+    if fold is None or (fold < 0).any() or len(np.unique(fold)) < 2:
         do = "give out-of-fold tables (a column fold) of the same folds"
-        raise DataError("predictions", "are not all out of the same folds, which a stack is fitted by", do=do)
+        raise DataError("predictions", "are not all out of the same two or more folds, which a stack is fitted by", do=do)
     return fold
 
 
