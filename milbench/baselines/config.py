@@ -83,10 +83,10 @@ class RunsConfig(ABC):
 class BaselineConfig(RunsConfig):
     """What simpler models give on the same molecules and folds as a study, in its format, so that all can be compared."""
 
-    methods: tuple[str, ...] = ("lightgbm", "forest", "logistic", "mlp2d", "mean", "max", "gated", "attention")
-    """lightgbm, forest, logistic (2D features; lightgbm:3: the mean of three conformers' features too), mlp2d (the network
-    without conformers), mean, max, gated, attention (network with this pooling; attention:1: one conformer), plate (a warning:
-    what knowing the plate alone gives)."""
+    methods: tuple[str, ...] = ("lightgbm", "shallow", "forest", "logistic", "mlp2d", "mean", "max", "gated", "attention")
+    """lightgbm, shallow (LightGBM with small trees, for rare endpoints), forest, logistic (2D features; lightgbm:3: the mean
+    of three conformers' features too), mlp2d (the network without conformers), mean, max, gated, attention (network with this
+    pooling; attention:1: one conformer), plate (a warning: what knowing the plate alone gives)."""
     class_weights: Literal["none", "balanced"] = "none"
     """Of the table models: molecules count alike, or positives as much as negatives."""
     plates: OptionalPath = None

@@ -8,6 +8,7 @@ from milbench.registry import did_you_mean
 TABLE, NETWORK, PLATE = "table", "network", "plate"
 _KINDS = {
     "lightgbm": (TABLE, "LightGBM on 2D"),
+    "shallow": (TABLE, "shallow LightGBM on 2D"),
     "forest": (TABLE, "random forest on 2D"),
     "logistic": (TABLE, "logistic regression on 2D"),
     "mlp2d": (NETWORK, "network, 2D alone"),

@@ -1,4 +1,4 @@
-"""LightGBM, random forest and logistic regression on a fold's scaled features, one model an endpoint."""
+"""LightGBM, as it is and shallow, random forest and logistic regression on a fold's scaled features, one model an endpoint."""
 
 import logging
 import warnings
@@ -32,9 +32,18 @@ LIGHTGBM: dict[str, Any] = {
     "force_col_wise": True,
     "verbosity": -1,
 }
+SHALLOW: dict[str, Any] = {
+    **LIGHTGBM,
+    "num_iterations": 300,
+    "learning_rate": 0.03,
+    "num_leaves": 7,
+    "feature_fraction": 0.1,
+    "lambda_l2": 10.0,
+}
+"""Small trees of few features each: what an endpoint of some hundred positives can bear."""
 FOREST: dict[str, Any] = {"n_estimators": 300, "max_features": "sqrt", "min_samples_leaf": 2}
 LOGISTIC: dict[str, Any] = {"C": 0.01, "max_iter": ITERATIONS}
-SETTINGS: dict[str, dict[str, Any]] = {"lightgbm": LIGHTGBM, "forest": FOREST, "logistic": LOGISTIC}
+SETTINGS: dict[str, dict[str, Any]] = {"lightgbm": LIGHTGBM, "shallow": SHALLOW, "forest": FOREST, "logistic": LOGISTIC}
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,8 @@ def predict_fold(model: TableModel, fold: FoldData, rows: np.ndarray) -> np.ndar
     """
     threads = model.threads or cpu_count()
     train, asked = (scaled_features(fold, of, model.pooled) for of in (fold.train, rows))
-    models = {"lightgbm": _lightgbm, "forest": _forest, "logistic": _logistic}[model.name](train, threads)
+    fits = {"lightgbm": _lightgbm, "shallow": _lightgbm, "forest": _forest, "logistic": _logistic}
+    models = fits[model.name](train, threads, SETTINGS[model.name])
     out = np.empty((len(rows), fold.bags.raw.y.shape[1]))
     for t in range(out.shape[1]):
         problem = _problem(fold, t, model.seed, model.balanced)
@@ -109,11 +119,11 @@ def _problem(fold: FoldData, t: int, seed: int, balanced: bool) -> Problem:
     return Problem(rows, y, w, stream_seed(seed, "baseline", fold.number, t) % 2**31)
 
 
-def _lightgbm(train: np.ndarray, threads: int) -> Callable[[Problem], Model]:
+def _lightgbm(train: np.ndarray, threads: int, settings: dict[str, Any]) -> Callable[[Problem], Model]:
     """The features are binned once, for all endpoints."""
     import lightgbm
 
-    fixed = {**LIGHTGBM, "num_threads": threads}
+    fixed = {**settings, "num_threads": threads}
     whole = lightgbm.Dataset(train, params=fixed, free_raw_data=False).construct()
 
     def fit(problem: Problem) -> Model:
@@ -125,23 +135,23 @@ def _lightgbm(train: np.ndarray, threads: int) -> Callable[[Problem], Model]:
     return fit
 
 
-def _forest(train: np.ndarray, threads: int) -> Callable[[Problem], Model]:
+def _forest(train: np.ndarray, threads: int, settings: dict[str, Any]) -> Callable[[Problem], Model]:
     from sklearn.ensemble import RandomForestClassifier
 
     def fit(problem: Problem) -> Model:
-        forest = RandomForestClassifier(**FOREST, n_jobs=threads, random_state=problem.seed)
+        forest = RandomForestClassifier(**settings, n_jobs=threads, random_state=problem.seed)
         forest.fit(_taken(train, problem.rows), problem.y, sample_weight=problem.w)
         return lambda x: np.asarray(forest.predict_proba(x))[:, 1]
 
     return fit
 
 
-def _logistic(train: np.ndarray, threads: int) -> Callable[[Problem], Model]:
+def _logistic(train: np.ndarray, threads: int, settings: dict[str, Any]) -> Callable[[Problem], Model]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     def fit(problem: Problem) -> Model:
-        model = LogisticRegression(**LOGISTIC)
+        model = LogisticRegression(**settings)
         # BLAS kernels now and then set the flag of an invalid value that is nowhere; what is fitted is looked at instead
         with warnings.catch_warnings(record=True) as said, _few_threads(threads), np.errstate(invalid="ignore"):
             warnings.simplefilter("always", ConvergenceWarning)

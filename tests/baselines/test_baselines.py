@@ -16,7 +16,7 @@ from milbench.baselines.methods import Method
 from milbench.baselines.networks import NetworkRun
 from milbench.baselines.report import Report
 from milbench.baselines.runner import run_methods
-from milbench.baselines.table_models import FOREST, LIGHTGBM, TableModel, plate_rates, predict_fold, scaled_features
+from milbench.baselines.table_models import FOREST, LIGHTGBM, SHALLOW, TableModel, plate_rates, predict_fold, scaled_features
 from milbench.cli import main
 from milbench.data.bags import BagData
 from milbench.data.cv import MILCVData
@@ -30,7 +30,7 @@ from predicting import CONFIG
 from runs import FIX
 
 NONE = np.empty(0, dtype=np.int64)
-TABLE_MODELS = ("lightgbm", "forest", "logistic")
+TABLE_MODELS = ("lightgbm", "shallow", "forest", "logistic")
 
 
 def learnable(n: int = 240, missing: float = 0.05) -> BagData:
@@ -68,6 +68,7 @@ def config(store: Path, out: Path, *methods: str, **changes: object) -> Baseline
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FOREST, "n_estimators", 30)
     monkeypatch.setitem(LIGHTGBM, "num_iterations", 50)
+    monkeypatch.setitem(SHALLOW, "num_iterations", 100)
 
 
 # nothing leaks
