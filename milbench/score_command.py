@@ -30,7 +30,7 @@ class ScoreConfig:
     """Further predictions of the same molecules; what is scored is the average of all (other folds, seeds or models)."""
     average: Average = "mean"
     """Of probabilities; of their logits, so that every model ranks a rare endpoint alike; or a stack: a logistic regression an
-    endpoint, of all endpoints' logits by all models, fitted on the other folds."""
+    endpoint, of all endpoints' logits by all models, fitted on the other folds (with few positives: the mean logit)."""
     against: OptionalPath = None
     """Other predictions to compare with, the same molecules drawn for both."""
     without: tuple[str, ...] = ()

@@ -14,6 +14,8 @@ WORDS = {"mean": "mean", "logit": "mean logit", "stack": "stack"}
 """What each average is called."""
 _LEAST = 1e-7
 _C = 0.1  # inverse strength of the penalty on a standardised logit's weight
+_EVENTS = 10
+"""Molecules of the rarer class that a weight needs at least (Peduzzi et al. 1996)."""
 
 
 def averaged(parts: Sequence[np.ndarray], how: str) -> np.ndarray:
@@ -46,7 +48,7 @@ class Stack:
 def fit_stack(parts: Sequence[np.ndarray], y: np.ndarray) -> Stack:
     """A stack of M models' out-of-fold probabilities [n, T] with their labels y [n, T], 0/1/NaN (unknown: left out).
 
-    An endpoint whose known labels are all alike gets its own mean logit, which is said.
+    An endpoint whose rarer class has less than ten molecules a weight gets the mean of its own logits, which is said.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -56,8 +58,11 @@ def fit_stack(parts: Sequence[np.ndarray], y: np.ndarray) -> Stack:
     weights, bias = np.zeros((x.shape[1], n_tasks)), np.zeros(n_tasks)
     for t in range(n_tasks):
         known = np.isfinite(y[:, t])
-        if len(np.unique(y[known, t])) < 2:
-            log.warning("stack: endpoint %d shows one class alone, its mean logit is taken", t)
+        positives = int(y[known, t].sum())
+        rarer = min(positives, int(known.sum()) - positives)
+        if rarer < _EVENTS * len(weights):
+            said = "stack: endpoint %d gets its mean logit, %d molecules of its rarer class are too few for %d weights"
+            log.info(said, t, rarer, len(weights))
             weights[t::n_tasks, t] = 1 / len(parts)
             continue
         model = LogisticRegression(C=_C, max_iter=1000).fit((x[known] - mean) / scale, y[known, t])

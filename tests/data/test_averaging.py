@@ -1,5 +1,7 @@
 """Several models' predictions put together: what a stack learns, and that no label of a fold reaches its own predictions."""
 
+import logging
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -84,13 +86,19 @@ def test_unknown_labels_are_left_out() -> None:
     assert np.allclose(found.weights[:, 0], alone.weights[:, 0], atol=1e-3)
 
 
-def test_an_endpoint_of_one_class_keeps_its_mean_logit(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("positives", [0, 1, 39, 40, 2960, 2961, 3000])
+def test_an_endpoint_of_too_few_positives_or_negatives_keeps_its_mean_logit(
+    positives: int, caplog: pytest.LogCaptureFixture
+) -> None:
     parts, y = two_models()
-    y[:, 1] = 0
-    found = fit_stack(parts, y)(parts)
-    assert np.allclose(found[:, 1], averaged(parts, "logit")[:, 1])
-    assert not np.allclose(found[:, 0], averaged(parts, "logit")[:, 0])
-    assert caplog.messages == ["stack: endpoint 1 shows one class alone, its mean logit is taken"]
+    y[:, 1] = np.arange(3000) < positives
+    caplog.set_level(logging.INFO)
+    found, mean = fit_stack(parts, y)(parts), averaged(parts, "logit")
+    few = not 40 <= positives <= 2960  # ten for each of the 2 models' 2 logits
+    assert np.allclose(found[:, 1], mean[:, 1]) == few
+    assert not np.allclose(found[:, 0], mean[:, 0])
+    assert len(caplog.messages) == few
+    assert all("endpoint 1 gets its mean logit" in said for said in caplog.messages)
 
 
 def test_a_stack_is_calibrated() -> None:
