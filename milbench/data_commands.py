@@ -187,7 +187,7 @@ def run_submit(config: SubmitConfig) -> Said:
 
 def _stack(paths: tuple[Path, ...]) -> "Stack":
     """The stack of the models that these out-of-fold tables are of, for EUOS25."""
-    from milbench.data.averaging import fit_stack
+    from milbench.data.averaging import fit_stack, told
     from milbench.data.results import aligned, out_of_fold, read_result
     from milbench.tasks import EUOS25
 
@@ -198,7 +198,9 @@ def _stack(paths: tuple[Path, ...]) -> "Stack":
     same = aligned(results)
     out_of_fold(same)
     log.info("a stack of %d models, fitted on %d molecules", len(same), len(same[0].ids))
-    return fit_stack([result.p for result in same], same[0].y)
+    stack = fit_stack([result.p for result in same], same[0].y)
+    told(stack.plain, EUOS25.names)
+    return stack
 
 
 def run_folds(config: FoldsConfig) -> Said:

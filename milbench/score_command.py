@@ -103,7 +103,7 @@ def _average(results: "Sequence[Result]", how: str) -> "Result":
     """The average predictions of the molecules that all have."""
     import dataclasses
 
-    from milbench.data.averaging import WORDS, averaged, cross_fitted
+    from milbench.data.averaging import WORDS, averaged, cross_fitted, told
     from milbench.data.results import aligned, common_fold, out_of_fold
 
     if how != "stack" and len(results) == 1:
@@ -112,7 +112,11 @@ def _average(results: "Sequence[Result]", how: str) -> "Result":
     first, fold = same[0], common_fold(same)
     log.info("the %s of %d tables, on the %d molecules that are in all", WORDS[how], len(same), len(first.ids))
     parts = [result.p for result in same]
-    p = cross_fitted(parts, first.y, out_of_fold(same)) if how == "stack" else averaged(parts, how)
+    if how == "stack":
+        p, plain = cross_fitted(parts, first.y, out_of_fold(same))
+        told(plain, first.names)
+    else:
+        p = averaged(parts, how)
     return dataclasses.replace(first, run=f"the {WORDS[how]} of {len(same)}", p=p, fold=fold)
 
 

@@ -84,16 +84,21 @@ def test_logits_are_averaged_where_asked_for(home: Path) -> None:
     assert any(line.startswith("the mean logit of 2") for line in lines)
 
 
-def test_a_stack_is_fitted_on_the_other_folds(home: Path) -> None:
+def test_a_stack_is_fitted_on_the_other_folds(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     for name in ("a", "b"):
         path = home / f"{name}.parquet"
         pd.read_parquet(path).assign(fold=np.arange(200) % 5).to_parquet(path)
     given = {"also": (home / "b.parquet",), "average": "stack", "against": home / "b.parquet"}
     lines, _ = run_score(asked(home, **given, out=home / "stack.parquet"))
     a, b, stack = (read_result(home / f"{name}.parquet", name, "x") for name in ("a", "b", "stack"))
-    assert np.allclose(stack.p, cross_fitted([a.p, b.p], a.y, np.arange(200) % 5))
+    wanted, plain = cross_fitted([a.p, b.p], a.y, np.arange(200) % 5)
+    assert np.allclose(stack.p, wanted)
     assert stack.fold is not None and stack.fold.tolist() == (np.arange(200) % 5).tolist()
     assert any(line.startswith("the stack of 2") for line in lines)
+    few = ", ".join(a.names[t] for t in plain)  # once for all folds
+    said = f"stack: {few}: its mean logit, for the rarer class has less than 10 molecules a weight"
+    assert [line for line in caplog.messages if line.startswith("stack: ")] == [said] * bool(plain)
     run_score(ScoreConfig(home / "stack.parquet", tasks=str(home / "tasks.json"), draws=200, average="stack"))  # and of one
 
 

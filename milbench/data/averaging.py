@@ -15,7 +15,7 @@ WORDS = {"mean": "mean", "logit": "mean logit", "stack": "stack"}
 _LEAST = 1e-7
 _C = 0.1  # inverse strength of the penalty on a standardised logit's weight
 _EVENTS = 10
-"""Molecules of the rarer class that a weight needs at least (Peduzzi et al. 1996)."""
+"""Molecules of the rarer class that a weight needs (Peduzzi et al. 1996)."""
 
 
 def averaged(parts: Sequence[np.ndarray], how: str) -> np.ndarray:
@@ -34,11 +34,12 @@ class Stack:
     """A logistic regression for each of T endpoints that sees the logits of all T endpoints by all M models.
 
     Stacked generalization (Wolpert 1992): what a model says of one endpoint tells of another, and models differ in what they
-    are good at. weights [M T, T], bias [T], for logits as they are.
+    are good at. weights [M T, T], bias [T], for logits as they are; `plain`: endpoints that get the mean of their own logits.
     """
 
     weights: np.ndarray
     bias: np.ndarray
+    plain: tuple[int, ...] = ()
 
     def __call__(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Probabilities [n, T] from those of M models, each [n, T], in the order of the fit."""
@@ -48,39 +49,47 @@ class Stack:
 def fit_stack(parts: Sequence[np.ndarray], y: np.ndarray) -> Stack:
     """A stack of M models' out-of-fold probabilities [n, T] with their labels y [n, T], 0/1/NaN (unknown: left out).
 
-    An endpoint whose rarer class has less than ten molecules a weight gets the mean of its own logits, which is said.
+    An endpoint whose rarer class has less than ten molecules a weight gets the mean of its own logits.
     """
     from sklearn.linear_model import LogisticRegression
 
     x = _logits(parts)
     mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
     n_tasks = y.shape[1]
-    weights, bias = np.zeros((x.shape[1], n_tasks)), np.zeros(n_tasks)
+    weights, bias, plain = np.zeros((x.shape[1], n_tasks)), np.zeros(n_tasks), []
     for t in range(n_tasks):
         known = np.isfinite(y[:, t])
         positives = int(y[known, t].sum())
-        rarer = min(positives, int(known.sum()) - positives)
-        if rarer < _EVENTS * len(weights):
-            said = "stack: endpoint %d gets its mean logit, %d molecules of its rarer class are too few for %d weights"
-            log.info(said, t, rarer, len(weights))
+        if min(positives, known.sum() - positives) < _EVENTS * len(weights):
             weights[t::n_tasks, t] = 1 / len(parts)
+            plain.append(t)
             continue
         model = LogisticRegression(C=_C, max_iter=1000).fit((x[known] - mean) / scale, y[known, t])
         weights[:, t] = model.coef_[0] / scale
         bias[t] = model.intercept_[0] - mean @ weights[:, t]
-    return Stack(weights, bias)
+    return Stack(weights, bias, tuple(plain))
 
 
-def cross_fitted(parts: Sequence[np.ndarray], y: np.ndarray, fold: np.ndarray) -> np.ndarray:
+def told(plain: Sequence[int], names: Sequence[str]) -> None:
+    """Say which endpoints a stack had too few molecules for."""
+    if plain:
+        few = ", ".join(names[t] for t in plain)
+        log.info("stack: %s: its mean logit, for the rarer class has less than %d molecules a weight", few, _EVENTS)
+
+
+def cross_fitted(parts: Sequence[np.ndarray], y: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
     """Probabilities [n, T] of M models' out-of-fold ones [n, T], each fold's by a stack of the other folds' molecules.
 
-    y [n, T] 0/1/NaN, fold [n]: no label of a fold is seen by the stack that it is scored with.
+    y [n, T] 0/1/NaN, fold [n]: no label of a fold is seen by the stack that it is scored with. And the endpoints that got
+    their mean logit in any fold.
     """
-    out = np.empty_like(y, dtype=np.float64)
+    out, plain = np.empty_like(y, dtype=np.float64), set[int]()
     for k in np.unique(fold):
         own = fold == k
-        out[own] = fit_stack([part[~own] for part in parts], y[~own])([part[own] for part in parts])
-    return out
+        stack = fit_stack([part[~own] for part in parts], y[~own])
+        out[own] = stack([part[own] for part in parts])
+        plain.update(stack.plain)
+    return out, tuple(sorted(plain))
 
 
 def _logits(parts: Sequence[np.ndarray]) -> np.ndarray:
