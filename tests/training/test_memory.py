@@ -25,7 +25,7 @@ from milbench.models.mil import MILTaskAttnMixerWithAux
 from milbench.tasks import EUOS25
 from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.fold import FoldResult, MILFoldTrainer
-from milbench.training.memory import free_memory, is_out_of_memory, keep_freed_memory, process_peak_mb
+from milbench.training.memory import free_memory, is_out_of_memory, keep_freed_memory
 from milbench.training.module import MILModule
 from milbench.training.study import MILStudyRunner
 from runs import cv_run, same_weights, small_cv, trials_of
