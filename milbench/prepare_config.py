@@ -40,7 +40,8 @@ class PrepareConfig:
     neutralise: bool = True
     """Undo charges that a proton can undo."""
     sets_2d: tuple[str, ...] = ("rdkit217", "conjugation")
-    """2D sets: rdkit217, conjugation, morgan, morgan:SIZE:RADIUS, maccs, or your own as MODULE:NAME."""
+    """2D sets: rdkit217, conjugation, maccs, the counts morgan[:SIZE:RADIUS], atompair[:SIZE] and torsion[:SIZE], or your own
+    as MODULE:NAME."""
     sets_3d: tuple[str, ...] = ("autocorr3d", "rdf", "morse", "whim", "usr", "usrcat", "shape", "huckel")
     """Sets of each conformer: these, getaway, eht (slow), energy (with --mmff), or your own as MODULE:NAME."""
     conformers: int = 10

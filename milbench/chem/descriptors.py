@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from rdkit import Chem, rdBase
@@ -59,9 +59,11 @@ def columns_of(sets: list[Set2D] | list[Set3D]) -> list[str]:
 
 
 def sets_2d(*names: str) -> list[Set2D]:
-    """2D sets by name; `morgan:SIZE:RADIUS` gives other Morgan counts than 1024 bits and radius 2, `MODULE:NAME` your own."""
-    chosen = [_morgan(*map(int, n.split(":")[1:])) if _is_sized_morgan(n) else _find(n, SETS_2D, Set2D) for n in names]
-    return _distinct_columns(chosen)
+    """2D sets by name; `MODULE:NAME` gives your own.
+
+    `morgan:SIZE:RADIUS`, `atompair:SIZE` and `torsion:SIZE` give other counts than 1024 bits of radius 2 and 2048 bits.
+    """
+    return _distinct_columns([_sized(name) or _find(name, SETS_2D, Set2D) for name in names])
 
 
 def sets_3d(*names: str) -> list[Set3D]:
@@ -90,9 +92,14 @@ def _distinct_columns(sets: list[S]) -> list[S]:
     return sets
 
 
-def _is_sized_morgan(name: str) -> bool:
-    parts = name.split(":")
-    return len(parts) == 3 and parts[0] == "morgan" and all(part.isdigit() for part in parts[1:])
+def _sized(name: str) -> Set2D | None:
+    """The counts of a name with numbers; a ConfigError where they mean no bits, None where the name has none."""
+    base, *numbers = name.split(":")
+    if base not in COUNTS_2D or len(numbers) != COUNTS_2D[base][1] or not all(number.isdigit() for number in numbers):
+        return None
+    if int(numbers[0]) < 1:
+        raise ConfigError("feature set", got=name, want="a size of 1 or more")
+    return COUNTS_2D[base][0](*map(int, numbers))
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
@@ -106,8 +113,22 @@ def _rdkit217(mol: Chem.Mol) -> np.ndarray:
 
 def _morgan(size: int = 1024, radius: int = 2) -> Set2D:
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=size)
-    names = tuple(f"morgan{radius}_{bit}" for bit in range(size))
-    return Set2D("morgan", names, lambda mol: generator.GetCountFingerprintAsNumPy(mol).astype(np.float64))
+    return _counts("morgan", f"morgan{radius}", size, generator)
+
+
+def _atom_pairs(size: int = 2048) -> Set2D:
+    """Carhart, Smith and Venkataraghavan 1985: two atoms and the bonds between them."""
+    return _counts("atompair", "atompair", size, rdFingerprintGenerator.GetAtomPairGenerator(fpSize=size))
+
+
+def _torsions(size: int = 2048) -> Set2D:
+    """Nilakantan et al. 1987: four atoms in a row."""
+    return _counts("torsion", "torsion", size, rdFingerprintGenerator.GetTopologicalTorsionGenerator(fpSize=size))
+
+
+def _counts(name: str, prefix: str, size: int, generator: Any) -> Set2D:
+    columns = tuple(f"{prefix}_{bit}" for bit in range(size))
+    return Set2D(name, columns, lambda mol: generator.GetCountFingerprintAsNumPy(mol).astype(np.float64))
 
 
 def _maccs(mol: Chem.Mol) -> np.ndarray:
@@ -182,9 +203,16 @@ def _numbered(prefix: str, n: int) -> tuple[str, ...]:
     return tuple(f"{prefix}_{i + 1}" for i in range(n))
 
 
+COUNTS_2D: dict[str, tuple[Callable[..., Set2D], int]] = {
+    "morgan": (_morgan, 2),
+    "atompair": (_atom_pairs, 1),
+    "torsion": (_torsions, 1),
+}
+"""Hashed counts by name: what makes them, and how many numbers may follow the name."""
+
 SETS_2D: dict[str, Set2D] = {
     "rdkit217": Set2D("rdkit217", tuple(name for name, _ in Descriptors.descList), _rdkit217),
-    "morgan": _morgan(),
+    **{name: make() for name, (make, _) in COUNTS_2D.items()},
     "maccs": Set2D("maccs", _numbered("maccs", 166), _maccs),
     "conjugation": Set2D("conjugation", conjugation.COLUMNS, conjugation.conjugation),
 }

@@ -77,9 +77,9 @@ def _meant(names: Sequence[str], pattern: str) -> list[str]:
     if fitting:
         return fitting
     base, *rest = pattern.split(":")
-    if base == "morgan":
-        radius = rest[1] if len(rest) == 2 else "[0-9]"
-        return [name for name in names if fnmatchcase(name, f"morgan{radius}_*")]
+    if base in ("morgan", "atompair", "torsion"):  # of any size
+        radius = ("[0-9]" if len(rest) != 2 else rest[1]) if base == "morgan" else ""
+        return [name for name in names if fnmatchcase(name, f"{base}{radius}_*")]
     if find_spec("rdkit") is None:
         return []
     from milbench.chem.descriptors import SETS_2D, SETS_3D

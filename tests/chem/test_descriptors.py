@@ -80,6 +80,20 @@ def test_morgan_counts_take_a_size_and_a_radius() -> None:
     assert row.shape == (64,) and row.max() > 1
 
 
+def test_atom_pairs_and_torsions_are_counted_once_each_whatever_the_size() -> None:
+    hexane = Chem.MolFromSmiles("CCCCCC")
+    for size in (16, 4096):
+        pairs, torsions = (features_2d(hexane, sets_2d(f"{name}:{size}")) for name in ("atompair", "torsion"))
+        assert len(pairs) == len(torsions) == size
+        assert (pairs.sum(), torsions.sum()) == (6 * 5 / 2, 3)
+
+
+@pytest.mark.parametrize("name", ["morgan:0:2", "atompair:0"])
+def test_counts_of_no_size_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}.*size of 1"):
+        sets_2d(name)
+
+
 def test_extended_huckel_puts_the_frontier_orbitals_of_benzene_where_it_should() -> None:
     benzene = embed(standardise("c1ccccc1"), ConformerConfig(n=1))
     homo, lumo, gap = features_3d(benzene, sets_3d("eht"))[0]

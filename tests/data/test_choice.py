@@ -14,7 +14,7 @@ from milbench.data.fold_table import with_folds
 from milbench.errors import ConfigError, DataError
 from milbench.features import FeatureChoice
 
-COLUMNS = ("MolWt", "morgan2_0", "morgan2_1", "maccs_1", "TPSA", "usr_ctd_mean", "usrcat_all_ctd_mean")
+COLUMNS = ("MolWt", "morgan2_0", "morgan2_1", "maccs_1", "atompair_9000", "TPSA", "usr_ctd_mean", "usrcat_all_ctd_mean")
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ COLUMNS = ("MolWt", "morgan2_0", "morgan2_1", "maccs_1", "TPSA", "usr_ctd_mean",
         ((), COLUMNS),
         (("morgan",), ("morgan2_0", "morgan2_1")),
         (("morgan:2048:2",), ("morgan2_0", "morgan2_1")),
+        (("atompair:16384",), ("atompair_9000",)),
         (("rdkit217",), ("MolWt", "TPSA")),
         (("TPSA", "maccs"), ("maccs_1", "TPSA")),
         (("m*",), ("morgan2_0", "morgan2_1", "maccs_1")),
