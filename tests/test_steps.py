@@ -98,8 +98,8 @@ def test_the_euos25_recipe_goes_from_the_challenges_files_to_a_submission(tmp_pa
     files, out = stand_in(tmp_path / "files of mine"), tmp_path / "out"
     fix = " ".join(f"{name}={value}" for name, value in TINY.items())
     settings = {
-        **{"files": files, "out": out, "sets_2d": "maccs", "sets_3d": "usr", "conformers": 2, "shifted": "0 1"},
-        **{"trials": 1, "max_epochs": 1, "fix": fix, "accelerator": "cpu"},
+        **{"files": files, "out": out, "sets_2d": "maccs torsion:64", "features2d": "maccs", "sets_3d": "usr"},
+        **{"conformers": 2, "shifted": "0 1", "trials": 1, "max_epochs": 1, "fix": fix, "accelerator": "cpu"},
         **{"features3d": "usr", "scaling": "standard", "clip": 0},
     }
     changes = [f"{name}={value}" for name, value in settings.items()]
