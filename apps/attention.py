@@ -33,14 +33,10 @@ def header():
 @app.cell(hide_code=True)
 def look():
     workspace = scan(ui.root())
-    _runs = dict.fromkeys([*(final.study for final in workspace.finals), *(study.folder for study in workspace.studies)])
-    studies = {name_of(ui.root(), folder): folder for folder in _runs if looks.attention_files(folder)}
-    mo.stop(
-        not studies,
-        ui.empty(
-            "No attention yet", "A final model writes it. Train one: launch a study, then promote its best trial.", "hpo_launch"
-        ),
-    )
+    _runs = looks.runs([final.study for final in workspace.finals], [study.folder for study in workspace.studies])
+    studies = {name_of(ui.root(), folder): folder for folder in _runs}
+    _do = "A final model writes it. Train one: launch a study, then promote its best trial."
+    mo.stop(not studies, ui.empty("No attention yet", _do, "hpo_launch"))
     mo.stop(not workspace.stores, ui.empty("No data set is here", "The molecules come from a bag store.", "data_prep"))
     return studies, workspace
 
@@ -60,6 +56,7 @@ def choose_data(run, studies, workspace):
 
 @app.cell(hide_code=True)
 def read(part, run, store, studies):
+    mo.stop(part.value is None, ui.empty("No attention yet", "This model has no leaderboard: ask for all molecules below."))
     attention = ui.or_stop(lambda: looks.read_attention(looks.attention_files(studies[run.value])[part.value]))
     view = ui.or_stop(lambda: StoreView.open(ui.root() / store.value))
     return attention, view
@@ -122,17 +119,17 @@ def attention_of_molecule(attention, look, row):
 
 
 @app.cell(hide_code=True)
-def conformer(heat, look, t):
-    _clicked = [int(float(point["x"])) for point in (heat.value or []) if "x" in point]
-    chosen = _clicked[0] if _clicked and _clicked[0] < len(look.conf_ids) else int(look.attention[:, t].argmax())
-    return (chosen,)
+def conformer(attention, heat, look, t):
+    seen, chosen = figures.clicked(heat.value, look.attention) or (t, int(look.attention[:, t].argmax()))
+    endpoint = attention.names[seen]
+    return chosen, endpoint, seen
 
 
 @app.cell(hide_code=True)
-def in_space(attention, chosen, look, t, task):
+def in_space(attention, chosen, endpoint, look, seen):
     from milbench.chem.geometry import most_attended, skeleton
 
-    _weight = look.attention[:, t]
+    _weight = look.attention[:, seen]
     if look.positions is None:
         _views = [ui.dim("This data set keeps no coordinates: prepare molecules from SMILES to see their conformers.")]
     else:
@@ -140,11 +137,11 @@ def in_space(attention, chosen, look, t, task):
         _names = [f"#{look.conf_ids[i]} {_weight[i]:.0%}" for i in _top]
         _one = figures.conformers_3d(_bones, _placed[[chosen]], [f"#{look.conf_ids[chosen]}"])
         _many = figures.conformers_3d(_bones, _placed[_top], _names, _weight[_top] / _weight[_top[0]])
-        _views = [
-            mo.vstack([mo.md(f"**Conformer #{look.conf_ids[chosen]}**, {_weight[chosen]:.1%} of the attention"), _one]),
-            mo.vstack([mo.md(f"**The {len(_top)} most attended**, aligned, as opaque as they are attended to"), _many]),
-        ]
-    _beside = [figures.attention_beside(look.known, m, _weight, task.value, attention.names) for m in look.measures]
+        _said = f"Conformer #{look.conf_ids[chosen]}, {_weight[chosen]:.1%} of the attention of {endpoint}"
+        _views = [ui.stack(f"<b>{html.escape(_said)}</b>", _one)]
+        _said = f"The {len(_top)} most attended by {endpoint}, aligned, as opaque as they are attended to"
+        _views.append(ui.stack(f"<b>{html.escape(_said)}</b>", _many))
+    _beside = [figures.attention_beside(look.known, m, _weight, endpoint, attention.names) for m in look.measures]
     mo.vstack([mo.Html(ui.section("In space")), mo.hstack(_views, widths="equal"), mo.hstack(_beside, widths="equal")])
     return
 
@@ -160,9 +157,8 @@ def exports(attention, everyone, look):
         label="Conformers with attention (SDF)",
         disabled=look.positions is None,
     )
-    _table = mo.download(
-        lambda: ui.parquet(everyone), filename="attention.parquet", label="This endpoint's molecules (Parquet)"
-    )
+    _words = "This endpoint's molecules (Parquet)"
+    _table = mo.download(lambda: ui.parquet(everyone), filename="attention.parquet", label=_words)
     delete = mo.ui.run_button(label="Take conformers away")
     mo.hstack([_sdf, _table, ui.dim("The camera above a chart saves it as PNG.")], justify="start", align="center")
     return (delete,)
@@ -216,12 +212,13 @@ def ask_all(beats, run, store, studies):
 
 
 @app.cell(hide_code=True)
-def all_molecules(all_button, beat, command, job, run, studies):
+def all_molecules(all_button, beat, command, job, run, store, studies):
     beat()
     _failed = ui.attempt(lambda: submit(command, job)) if all_button.value else None
     _state = ui.job_state(job)
     _there = looks.ALL in looks.attention_files(studies[run.value])
-    _now = "It is there: reload, and choose it above." if _there else "" if _state is None else ui.progress(_state)
+    _all = ui.go("look at it", "attention", run=run.value, store=store.value, part=looks.ALL)
+    _now = f"It is there: {_all}." if _there else "" if _state is None else ui.progress(_state)
     _said = ui.dim(f"The training molecules too, as a job of its own. {_now}")
     mo.vstack([mo.hstack([all_button, _said], justify="start"), *([] if _failed is None else [_failed])])
     return

@@ -16,6 +16,7 @@ with app.setup(hide_code=True):
     from milbench import ui
     from milbench.cost import counted
     from milbench.jobs import stop, submit
+    from milbench.promote_ui import links
     from milbench.report import number
     from milbench.workspace import clock, dashboard_url, scan, study_progress, study_url
 
@@ -159,10 +160,10 @@ def final_models(found):
     _rows = []
     for _final in found().finals:
         _scores, _split = (_final.leaderboard, "leaderboard") if _final.leaderboard else (_final.monitored, "inner fold")
-        _cells = [ui.go(_final.name, "scoreboard", run=_final.name), _split]
+        _cells = [html.escape(_final.name), _split]
         _cells += [number(_scores[name]) for name in ("macro_ap", "min_ap", "macro_auc")]
         _cells += [html.escape(_final.note), clock(_final.made)]
-        _cells += [f"{ui.go('scores', 'scoreboard', run=_final.name)} · {ui.go('attention', 'attention', run=_final.name)}"]
+        _cells += [links(_final.name)]
         _rows.append(_cells)
     _columns = ["Final model", "Scored on", "Macro AP", "Worst AP", "Macro ROC-AUC", "", "Trained", ""]
     mo.stop(not _rows)

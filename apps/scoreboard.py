@@ -17,7 +17,7 @@ with app.setup(hide_code=True):
     from milbench.data.scoreboard import LEVEL, at_first, behind, board, compared
     from milbench.errors import MilbenchError
     from milbench.number_ui import Number
-    from milbench.score_report import CAVEAT, readable, score_report, verdicts
+    from milbench.score_report import CAVEAT, readable, score_report, side_by_side
     from milbench.workspace import name_of, scan
 
 
@@ -205,7 +205,7 @@ def comparison(cache, files, other, result):
         [
             mo.hstack([ui.plot(plot, f"{metric} {_c.b} against {_c.a}") for metric, plot in _plots.items()], widths="equal"),
             mo.Html(f'<p class="mb-dim">{" ".join([_note, CAVEAT, *_c.notes])}</p>'),
-            ui.frame(verdicts(_c.table).rename(columns={"a": _c.a, "b": _c.b})),
+            ui.frame(side_by_side(_c)),
         ]
     )
     return (pair,)

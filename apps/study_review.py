@@ -218,8 +218,8 @@ def notes(about, folder, keep, note, tab, tabs):
 def promote_controls(beats, study, tab, trials):
     final = mo.ui.text(value=final_name(study.value, trials[0]), label="Folder", full_width=True)
     promote = mo.ui.run_button(label=f"Train trial {trials[0]} as a final model", kind="success")
-    mo.vstack([mo.md(PROMISE.format(trial=trials[0])), final]) if tab.value == TAB else None
     beat = ui.beat(beats, "final")
+    mo.vstack([mo.md(PROMISE.format(trial=trials[0])), final]) if tab.value == TAB else None
     return beat, final, promote
 
 

@@ -32,7 +32,7 @@ def ask_endpoints(seen: "Look", button: Any) -> mo.Html:
         return mo.callout(mo.Html(f"{none}, and no other column looks like one (0 and 1, or empty). {do}"), kind="warn")
     words = f"{none}.<br>Columns that look like endpoints: {columns}. Use them?"
     later = ui.dim("Or type the file that declares your own above. Examining, folding and preparing begin after that.")
-    return mo.callout(mo.vstack([mo.Html(words), button, later], align="start"), kind="warn")
+    return mo.callout(ui.stack(words, button, later), kind="warn")
 
 
 def overview(seen: "Look", path: Path) -> mo.Html:

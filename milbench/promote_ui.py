@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from milbench import ui
+from milbench.data.results import result_files
 from milbench.files import read_json
 from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER, REPORT_FILE
 
@@ -44,9 +45,15 @@ def trained(root: Path, study: str, trial: int) -> str | None:
     return study if own else None
 
 
+def links(run: str) -> str:
+    """Links to what a final model does, HTML; scores only where molecules were set apart to score it on."""
+    scores = [ui.go("scores", "scoreboard", run=run)] if result_files(ui.root() / run) else []
+    return " · ".join([*scores, ui.go("attention", "attention", run=run)])
+
+
 def results(run: str) -> str:
-    """Links to what a final model does, HTML."""
-    return f"Next: {ui.go('its scores', 'scoreboard', run=run)} · {ui.go('its attention', 'attention', run=run)}"
+    """What to look at of a final model, HTML."""
+    return f"Look at its {links(run)}."
 
 
 def next_step(study: str, best: int | None) -> str:
@@ -55,7 +62,7 @@ def next_step(study: str, best: int | None) -> str:
         return ""
     run = trained(ui.root(), study, best)
     if run is not None:
-        return f"Trial {best} is trained as a final model. {results(run)}"
+        return f"<span>Trial {best} is trained as a final model. {results(run)}</span>"
     if ui.is_active(ui.job_state(ui.root() / final_name(study, best))):
         return ui.go("The final model is being trained", "study_review", study=study, trials=best, tab=TAB)
     return ui.go("Next: train the final model", "study_review", study=study, trials=best, tab=TAB)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from milbench.data.comparison import verdict
+from milbench.data.comparison import Comparison, verdict
 from milbench.data.results import Result
 from milbench.data.scoreboard import DRAWS, LEVEL, behind, board, compared
 from milbench.figures import calibration_curves, differences, pr_curves, roc_curves, score_intervals
@@ -38,6 +38,11 @@ def verdicts(comparison: pd.DataFrame) -> pd.DataFrame:
     return comparison[["endpoint", "metric", "n", "positives", "a", "b"]].assign(difference=said)
 
 
+def side_by_side(comparison: Comparison) -> pd.DataFrame:
+    """The verdicts of a comparison, its runs by their names."""
+    return verdicts(comparison.table).rename(columns={"a": comparison.a, "b": comparison.b})
+
+
 def score_report(results: Sequence[Result], pairs: Sequence[tuple[Result, Result]], cache: Path) -> str:
     """The report on `results`, and on the comparisons `pairs`, as HTML."""
     scores = board(results, cache)
@@ -57,6 +62,6 @@ def score_report(results: Sequence[Result], pairs: Sequence[tuple[Result, Result
             f"The same {c.n:,} molecules drawn for both, {DRAWS:,} times. Where the interval holds zero, the runs are not "
             f"distinguishable. {' '.join([CAVEAT, *c.notes])}"
         )
-        shown = [verdicts(c.table), *(differences(c.table, metric, (c.a, c.b)) for metric in ("AP", "ROC-AUC"))]
+        shown = [side_by_side(c), *(differences(c.table, metric, (c.a, c.b)) for metric in ("AP", "ROC-AUC"))]
         sections.append(Section(f"{c.b} against {c.a}", text, shown))
     return page("Scores", about, sections)

@@ -76,7 +76,18 @@ _LINK = (
 
 
 pio.renderers.default = "browser"
-pio.renderers["browser"].config = camera("milbench")  # of every figure that is shown without `plot`
+
+
+def _settings(name: str) -> dict[str, Any]:
+    """Plotly's settings here: the camera, and clips that are named without the page's address.
+
+    Plotly puts that before them where a page has a base, as marimo's have, and the address changes with every choice: at the
+    next redraw bars ran out of their axes.
+    """
+    return {**camera(name), "_baseUrl": ""}
+
+
+pio.renderers["browser"].config = _settings("milbench")  # of every figure that is shown without `plot`
 
 
 def root() -> Path:
@@ -318,7 +329,7 @@ def drawn(smiles: str | None, width: int = 200, height: int = 120) -> mo.Html:
 
 def stack(*parts: Any) -> mo.Html | None:
     """What there is, one below the other: HTML strings, elements, figures; None is left out, and of nothing comes nothing."""
-    there = [mo.Html(part) if isinstance(part, str) else part for part in parts if part is not None]
+    there = [mo.Html(f"<div>{part}</div>") if isinstance(part, str) else part for part in parts if part is not None]
     return mo.vstack(there) if there else None
 
 
@@ -348,7 +359,7 @@ def dim(words: str) -> mo.Html:
 
 def plot(fig: Figure, name: str) -> mo.ui.plotly:
     """A figure whose camera saves it as <name>.png."""
-    return mo.ui.plotly(fig.update_layout(dragmode="zoom"), config=camera(f"milbench {name}"))
+    return mo.ui.plotly(fig.update_layout(dragmode="zoom"), config=_settings(f"milbench {name}"))
 
 
 def grid(data: pd.DataFrame, label: str = "", **more: Any) -> mo.ui.table:

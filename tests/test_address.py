@@ -17,7 +17,7 @@ from milbench.errors import ConfigError
 from milbench.files import write_json
 from milbench.number_ui import Number
 from milbench.promote_ui import final_name, next_step, reports
-from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER
+from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER, PREDICTIONS_FILE
 from milbench.search_ui import budget_of
 from milbench.workspace import ROOT_VARIABLE, WRITABLE_VARIABLE
 from results import make_result
@@ -122,5 +122,8 @@ def test_after_a_study_comes_its_final_model_and_then_what_that_does(tmp_path: P
     assert "Next: train the final model" in next_step("mine/study", 2)  # the study's own model is of an older best trial
     before = reports(tmp_path, "mine/study")
     shutil.copytree(own / FINAL_FOLDER, tmp_path / final_name("mine/study", 2) / FINAL_FOLDER)
-    assert "its scores" in next_step("mine/study", 2) and "run=finals%2Fmine-study-trial2" in next_step("mine/study", 2)
+    assert "attention/?run=finals%2Fmine-study-trial2" in next_step("mine/study", 2)
+    assert "scoreboard" not in next_step("mine/study", 2)  # no molecules were set apart to score it on
+    (tmp_path / final_name("mine/study", 2) / FINAL_FOLDER / PREDICTIONS_FILE).touch()
+    assert "scoreboard/?run=finals%2Fmine-study-trial2" in next_step("mine/study", 2)
     assert reports(tmp_path, "mine/study") != before

@@ -20,6 +20,7 @@ def test_a_report_holds_every_score_and_needs_no_network(tmp_path: Path):
     scores = board([a, b], tmp_path)
     for words in [*readable(scores)["AP"], *verdicts(compared(a, b, tmp_path).table)["difference"]]:
         assert f">{words}<" in text
+    assert f">{a.title}</th>" in text and f">{b.title}</th>" in text
     assert "[" in readable(scores)["AP"][0] and readable(scores)["AP"][0].endswith("ʷ")
 
 

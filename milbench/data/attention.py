@@ -33,6 +33,12 @@ def attention_files(study: str | Path) -> dict[str, Path]:
     return {part: path for part, path in found.items() if path.is_file()}
 
 
+def runs(finals: Sequence[Path], studies: Sequence[Path]) -> list[Path]:
+    """The folders whose attention there is, then those of final models that can still be asked for theirs."""
+    there = [folder for folder in dict.fromkeys([*finals, *studies]) if attention_files(folder)]
+    return there + [folder for folder in finals if folder not in there]
+
+
 def attention_command(study: Path, store: Path) -> list[str]:
     """The `milbench` command that writes the attention over every molecule of a store to where `attention_files` finds it."""
     return ["predict", str(study), str(store), "--out", str(study / ALL_PREDICTIONS), "--attn_out", str(study / ALL_FILE)]

@@ -3,6 +3,7 @@
 from milbench.figures.attention import (
     attention_beside,
     attention_map,
+    clicked,
     deletion_curves,
     entropy_against_prediction,
     entropy_distribution,
@@ -23,6 +24,7 @@ __all__ = [
     "bag_sizes",
     "batches",
     "calibration_curves",
+    "clicked",
     "compared_curves",
     "composition",
     "conformers_3d",

@@ -1,6 +1,7 @@
 """What a model looks at: attention over conformers, its evenness over a data set, its agreement with the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,16 @@ def attention_map(
         frame = {"x0": at - 0.5, "x1": at + 0.5, "y0": -0.5, "y1": len(names) - 0.5}
         fig.add_shape(type="rect", **frame, line={"color": OKABE_ITO[1], "width": 2.5})
     return fig
+
+
+def clicked(points: Sequence[Mapping[str, Any]] | None, attention: np.ndarray) -> tuple[int, int] | None:
+    """Endpoint and conformer of the first point that was clicked in the map of attention [N, T]; None where none was."""
+    for point in points or ():
+        if "x" in point and "y" in point:
+            conformer, endpoint = int(float(point["x"])), round(float(point["y"]))
+            if 0 <= conformer < attention.shape[0] and 0 <= endpoint < attention.shape[1]:
+                return endpoint, conformer
+    return None
 
 
 def attention_beside(table: pd.DataFrame, measure: str, attention: np.ndarray, task: str, names: Sequence[str]) -> go.Figure:

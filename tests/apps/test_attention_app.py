@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import marimo as mo
 import numpy as np
 import pytest
 from playwright.sync_api import expect
@@ -14,7 +13,9 @@ from rdkit import Chem
 from apps import attention as app
 from milbench.data.attention import Attention, Looked, attention_files, hits_of, read_attention
 from milbench.data.store_view import StoreView
+from milbench.files import read_json, write_json
 from milbench.jobs import stop
+from milbench.run_config import FINAL_FOLDER, REPORT_FILE
 from workbench import STORE, STUDY, Workbench, cell, loaded, open_app
 
 
@@ -22,12 +23,12 @@ from workbench import STORE, STUDY, Workbench, cell, loaded, open_app
 def test_the_cells_that_show_a_molecule_run_alone(demo_workspace: Path) -> None:
     attention, view = opened(demo_workspace)
     look, row = first(attention, view)
-    t, task = 0, mo.ui.dropdown(list(attention.names), value=attention.names[0])
+    t = 0
     _, names = app.attention_of_molecule.run(attention=attention, look=look, row=row)
-    _, chosen = app.conformer.run(heat=names["heat"], look=look, t=t)
-    assert chosen["chosen"] == int(look.attention[:, t].argmax())
-    shown, _ = app.in_space.run(attention=attention, look=look, t=t, task=task, chosen=chosen["chosen"])
-    assert f"{look.attention[:, t].max():.1%} of the attention" in shown.text
+    _, chosen = app.conformer.run(attention=attention, heat=names["heat"], look=look, t=t)
+    assert (chosen["seen"], chosen["chosen"]) == (t, int(look.attention[:, t].argmax()))
+    shown, _ = app.in_space.run(attention=attention, look=look, **chosen)
+    assert f"{look.attention[:, t].max():.1%} of the attention of {attention.names[t]}" in shown.text
     _, found = app.hits.run(attention=attention, view=view)
     assert found["rates"]["positives"].sum() == len(hits_of(attention, view))
 
@@ -89,19 +90,26 @@ def test_a_click_in_the_attention_map_selects_the_conformer(shared_workbench: Wo
     area = cell(page, "attention_of_molecule").locator(".nsewdrag").bounding_box()
     x = area["x"] + area["width"] * (least + 0.5) / len(look.conf_ids)
     page.mouse.click(x, area["y"] + area["height"] * 0.75 / len(attention.names))
-    expect(cell(page, "in_space")).to_contain_text(f"Conformer #{look.conf_ids[least]},")
+    said = f"Conformer #{look.conf_ids[least]}, {look.attention[least, 0]:.1%} of the attention of {attention.names[0]}"
+    expect(cell(page, "in_space")).to_contain_text(said)
+    page.mouse.click(x, area["y"] + area["height"] * (len(attention.names) - 0.5) / len(attention.names))
+    said = f"Conformer #{look.conf_ids[least]}, {look.attention[least, -1]:.1%} of the attention of {attention.names[-1]}"
+    expect(cell(page, "in_space")).to_contain_text(said)
 
 
 @pytest.mark.app
-def test_attention_over_all_molecules_is_a_job(workbench: Workbench, page: Any) -> None:
+def test_a_model_without_a_leaderboard_gets_its_attention_over_all_molecules_by_a_job(workbench: Workbench, page: Any) -> None:
+    final = workbench.root / STUDY / FINAL_FOLDER
+    (final / "leaderboard_attn.parquet").unlink()
+    write_json(final / REPORT_FILE, {**read_json(final / REPORT_FILE), "attention": None})
     open_app(page, workbench, "attention", run=STUDY)
+    expect(cell(page, "read")).to_contain_text("No attention yet")
     page.get_by_role("button", name="Attention over all molecules").click()
     try:
         expect(cell(page, "all_molecules")).to_contain_text("It is there", timeout=180_000)
     finally:
         stop(workbench.root / "jobs" / "attention-demo-study")
-    page.reload()
-    page.get_by_label("Molecules", exact=True).select_option("all molecules")
+    page.get_by_role("link", name="look at it").click()
     expect(cell(page, "choose_molecule")).to_contain_text("of 60 molecules")
 
 

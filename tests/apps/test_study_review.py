@@ -77,6 +77,8 @@ def test_a_second_window_sees_the_same_live_study_and_has_a_selection_of_its_own
 
 def test_a_trial_is_promoted_to_a_final_model_of_its_own(page: Any, workbench: Workbench) -> None:
     open_app(page, workbench, "study_review", study=STUDY, trials="1", tab="Final model")
+    expect(page.get_by_text("trained once more")).to_be_visible()
+    expect(page.get_by_label("Folder")).to_have_value("finals/demo-study-trial1")
     page.get_by_role("button", name="Train trial 1 as a final model").click()
     expect(cell(page, "promoted").locator(".mb-tag")).to_have_text("done", timeout=240_000)
     folder = workbench.root / "finals" / "demo-study-trial1"

@@ -8,6 +8,7 @@ from milbench.chem.geometry import skeleton
 from milbench.figures import (
     attention_beside,
     attention_map,
+    clicked,
     conformers_3d,
     deletion_curves,
     entropy_against_prediction,
@@ -29,6 +30,13 @@ def test_the_map_has_a_row_an_endpoint_and_stars_what_is_known():
     assert np.array(heat.customdata).tolist() == [["a", "b", "c"]] * 2
     assert list(stars.x) == [0, 2] and list(fig.layout.yaxis.ticktext) == list(NAMES)
     assert (fig.layout.shapes[0].x0, fig.layout.shapes[0].x1) == (0.5, 1.5)
+
+
+def test_a_click_in_the_map_is_of_an_endpoint_and_a_conformer_that_are_there() -> None:
+    n, t = ATTENTION.shape
+    assert clicked([{"curveNumber": 0}, {"x": n - 1.0, "y": t - 1}], ATTENTION) == (t - 1, n - 1)
+    assert clicked(None, ATTENTION) is None
+    assert clicked([{"x": n, "y": 0}, {"x": 0, "y": t}], ATTENTION) is None  # of the molecule that was shown before
 
 
 def test_attention_stands_beside_what_is_known_of_each_conformer():
