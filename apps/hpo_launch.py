@@ -48,8 +48,9 @@ def data():
 def controls(beats, store, stores):
     info = stores[store.value]
     tasks = store_tasks(info.folder)
+    labels = ui.or_stop(lambda: load_labels(info.folder))
     name = mo.ui.text(value=ui.param("name") or free_name(ui.root(), "search"), label="Name")
-    budget = budget_controls()
+    budget = budget_controls(plans.own_folds(labels))
     _start = from_url(ui.param("search"))
     _beyond = beyond(tasks, _start)
     search = search_controls(tasks, {key: value for key, value in _start.items() if key not in _beyond})
@@ -62,18 +63,18 @@ def controls(beats, store, stores):
     )
     estimate = mo.ui.run_button(label="Time an epoch")
     cost_beat = ui.beat(beats, "cost")
-    return budget, cost_beat, estimate, info, more, name, search, tasks
+    return budget, cost_beat, estimate, info, labels, more, name, search, tasks
 
 
 @app.cell(hide_code=True)
-def what(budget, info, name, store):
+def what(budget, info, labels, name, store):
     _about = f"{info.molecules:,} molecules, {info.conformers:,} conformers, {len(info.tasks)} endpoints"
     _said = mo.Html(f'<span class="mb-dim">{_about}{", simulated" if info.simulated else ""}</span>')
     mo.vstack(
         [
             mo.Html(ui.section("1 · What to run")),
             mo.hstack([store, _said, name], justify="start", gap=1.5, align="center", wrap=True),
-            *budget_layout(budget),
+            *budget_layout(budget, plans.own_folds(labels)),
         ]
     )
     return
@@ -109,9 +110,9 @@ def search_space(changed, more, search, tasks):
 
 
 @app.cell(hide_code=True)
-def preview(info, study_plan, tasks, wrong):
+def preview(labels, study_plan, tasks, wrong):
     mo.stop(wrong is not None, ui.problem(wrong))
-    shown = preview_batches(load_labels(info.folder), study_plan)
+    shown = preview_batches(labels, study_plan)
     _rare = shown.rarest
     _words = mo.md(
         f"An epoch of a fold is **{len(shown.batches)} batches of {shown.batch_size}** from {shown.molecules:,} molecules. "

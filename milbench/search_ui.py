@@ -27,18 +27,24 @@ NUMBERS = {
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
-def budget_controls() -> Any:
-    """What a study may cost and how it runs, by flag, as the URL has it; else the command's defaults."""
-    numbers = {flag: number.field(flag, getattr(LaunchPlan, flag)) for flag, number in NUMBERS.items()}
+def budget_controls(own_folds: int) -> Any:
+    """What a study may cost and how it runs, by flag, as the URL has it; else the command's defaults.
+
+    A store with folds of its own leaves their number no choice.
+    """
+    asked = {flag: number for flag, number in NUMBERS.items() if flag != "folds" or not own_folds}
+    numbers = {flag: number.field(flag, getattr(LaunchPlan, flag)) for flag, number in asked.items()}
     devices = ["auto", "cpu", *(["gpu"] if gpus() else [])]
     choices = {"nn_accelerator": ("Device", devices), "precision": ("Precision", PRECISIONS)}
     return mo.ui.dictionary(numbers | {flag: ui.picker(flag, names, label) for flag, (label, names) in choices.items()})
 
 
-def budget_layout(budget: Any) -> list[mo.Html]:
-    """The controls in rows of three, what is wrong with a number below it."""
+def budget_layout(budget: Any, own_folds: int) -> list[mo.Html]:
+    """The controls in rows of three, what is wrong with a number below it, and whose the folds are."""
     knobs = [NUMBERS[flag].beside(control) if flag in NUMBERS else control for flag, control in budget.elements.items()]
-    return [mo.hstack(knobs[k : k + 3], justify="start", align="start", gap=1.5, wrap=True) for k in range(0, len(knobs), 3)]
+    lines = [mo.hstack(knobs[k : k + 3], justify="start", align="start", gap=1.5, wrap=True) for k in range(0, len(knobs), 3)]
+    said = [ui.dim(f"Folds: the store brings its own {own_folds}.")] if own_folds else []
+    return [*lines, *said]
 
 
 def budget_of(values: Mapping[str, Any]) -> dict[str, Any]:
