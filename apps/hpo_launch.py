@@ -19,14 +19,14 @@ with app.setup(hide_code=True):
     from milbench.data.manifest import load_labels, store_tasks
     from milbench.errors import MilbenchError
     from milbench.figures import batches, composition, history, trial_curves
-    from milbench.jobs import STUDIES, jobs_in, read_job, resume, stop, submit
+    from milbench.jobs import read_job, resume, stop, submit
     from milbench.launch import LaunchPlan, beyond, free_name, from_url, new_study_folder, preview_batches, settings_of, to_url
     from milbench.machine import machine_line
     from milbench.report import number
     from milbench.review.study import begun, shown_trials
     from milbench.search_ui import budget_controls, budget_layout, budget_of, cost_layout, search_controls, search_layout
     from milbench.trial_tables import rows
-    from milbench.workspace import scan, study_files, study_folders
+    from milbench.workspace import scan, searches, study_files
 
 
 @app.cell(hide_code=True)
@@ -154,11 +154,10 @@ def launched(launch, name, study_plan):
 @app.cell(hide_code=True)
 def watch(beats, begin):
     _ = begin
-    _jobs = [job.folder for job in jobs_in(ui.root()) if job.kind in STUDIES]
-    _found = list(dict.fromkeys(ui.below(folder.absolute()) for folder in [*_jobs, *study_folders(ui.root())]))
+    _found = [ui.below(folder) for folder in searches(ui.root())]
     mo.stop(not _found, ui.empty("No study yet.", "Launch one above; it goes on when you close this page."))
     watched = ui.picker("study", _found, "Study")
-    stop_it, go_on = mo.ui.run_button(label="Stop"), mo.ui.run_button(label="Go on", kind="success")
+    stop_it, go_on = mo.ui.run_button(label="Stop"), mo.ui.run_button(label="Resume", kind="success")
     seen, see = mo.state("")
     news_beat = ui.beat(beats, "news")
     return go_on, news_beat, see, seen, stop_it, watched
@@ -219,8 +218,9 @@ def live(folder, seen):
 
 @app.cell(hide_code=True)
 def trial_table(view):
-    _shown = shown_trials(view).sort_values("trial", ascending=False)
-    ui.grid(_shown, "Trials, the newest first", page_size=8)
+    _shown = shown_trials(view, newest=True)
+    _scores = [name for name in _shown.select_dtypes("float") if name != "seconds"]
+    ui.grid(_shown, "Trials, the newest first", page_size=8, format_mapping=dict.fromkeys(_scores, number))  # NaN is –
     return
 
 
