@@ -22,9 +22,18 @@ with app.setup(hide_code=True):
     from milbench.jobs import read_job, resume, stop, submit
     from milbench.launch import LaunchPlan, beyond, free_name, from_url, new_study_folder, preview_batches, settings_of, to_url
     from milbench.machine import machine_line
+    from milbench.preparation_ui import job_buttons
     from milbench.report import number
     from milbench.review.study import begun, shown_trials
-    from milbench.search_ui import budget_controls, budget_layout, budget_of, cost_layout, search_controls, search_layout
+    from milbench.search_ui import (
+        budget_controls,
+        budget_layout,
+        budget_of,
+        cost_layout,
+        preview_words,
+        search_controls,
+        search_layout,
+    )
     from milbench.trial_tables import rows
     from milbench.workspace import scan, searches, study_files
 
@@ -113,12 +122,7 @@ def search_space(changed, more, search, tasks):
 def preview(labels, study_plan, tasks, wrong):
     mo.stop(wrong is not None, ui.problem(wrong))
     shown = preview_batches(labels, study_plan)
-    _rare = shown.rarest
-    _words = mo.md(
-        f"An epoch of a fold is **{len(shown.batches)} batches of {shown.batch_size}** from {shown.molecules:,} molecules. "
-        f"{_rare['endpoint']}, the rarest, has {_rare['positives']} positives: **{_rare['mean']:.1f} in a batch** "
-        f"(plain shuffling: {_rare['shuffled']:.2f}), each drawn {_rare['repeats']:.1f} times an epoch."
-    )
+    _words = mo.md(preview_words(shown))
     _pictures = [composition(shown.summary, shown.batch_size), batches(shown.batches, tasks.names)]
     mo.vstack([mo.Html(ui.section("3 · What the batches hold")), _words, mo.hstack(_pictures, widths="equal")])
     return (shown,)
@@ -189,7 +193,7 @@ def progress(folder, go_on, seen, stop_it, watched):
     job = ui.job_state(folder)
     _state = mo.Html(ui.progress(job) if job is not None else '<span class="mb-dim">run from a terminal</span>')
     _links = mo.Html(ui.go("Review it", "study_review", study=watched.value))
-    _buttons = [stop_it] if ui.is_active(job) else [go_on] if job is not None and job.state != "done" else []
+    _buttons = job_buttons(job, stop_it, go_on)
     _group = next(iter(read_job(folder).ids), "") if ui.is_active(job) else ""
     _machine = machine_line(int(_group) if _group.isdigit() and job.cluster == "local" else None)
     mo.vstack(
@@ -235,7 +239,7 @@ def log(folder, seen):
 def said(shown, study_plan):
     ui.say(
         study_plan.text,
-        f"an epoch of a fold: {len(shown.batches)} batches of {shown.batch_size} from {shown.molecules} molecules",
+        preview_words(shown).replace("**", ""),
         *(f"{row['endpoint']}: {row['mean']:.2f} positives a batch" for row in shown.summary.to_dict("records")),
     )
     return
