@@ -10,10 +10,11 @@ import marimo as mo
 from milbench import ui
 from milbench.cost import read_cost
 from milbench.errors import DataError
-from milbench.launch import GROUPS, LaunchPlan, chosen_in, searched, steps_of
+from milbench.launch import GROUPS, BatchPreview, LaunchPlan, chosen_in, searched, steps_of
 from milbench.machine import gpus
 from milbench.number_ui import Number
 from milbench.params import Param
+from milbench.report import counted
 from milbench.tasks import TaskSet
 
 NUMBERS = {
@@ -77,6 +78,21 @@ def search_layout(controls: Any, tasks: TaskSet, changed: Mapping[str, str]) -> 
         },
         multiple=True,
     )
+
+
+def preview_words(shown: BatchPreview) -> str:
+    """An epoch's batches in a sentence or two, Markdown. A batch larger than the fold's molecules holds them several times."""
+    rare, size = shown.rarest, shown.batch_size
+    words = (
+        f"An epoch of a fold is **{counted(len(shown.batches), 'batch', 'batches')} of {size}** "
+        f"from {counted(shown.molecules, 'molecule')}. {rare['endpoint']}, the rarest, has "
+        f"{counted(rare['positives'], 'positive')}: **{rare['mean']:.1f} of the {size} places in a batch** "
+        f"(plain shuffling: {rare['shuffled']:.2f}), each drawn {rare['repeats']:.1f} times an epoch."
+    )
+    if size <= shown.molecules:
+        return words
+    few = f"There are fewer molecules than places, so a batch holds each {size / shown.molecules:.1f} times on average"
+    return f"{words} {few}: a smaller `batch_size` would fit them better."
 
 
 def cost_layout(plan: LaunchPlan, folder: Path) -> mo.Html:
