@@ -189,9 +189,9 @@ def test_twins_within_and_across_splits_and_with_two_labels():
     examination = looked_at(twins)
     said = [f.what for f in found(examination, "duplicates")]
     assert len(said) == 3
-    assert said.pop(1) == "1 molecules are in more than one fold"
-    assert "1 molecules are in more than one split, e.g. ID 1 and ID 2" in said[0]
-    assert said[1].startswith("t0: 1 molecules have two labels")
+    assert said.pop(1) == "1 molecule is in more than one fold"
+    assert "1 molecule is in more than one split, e.g. ID 1 and ID 2" in said[0]
+    assert said[1].startswith("t0: 1 molecule has two labels")
     assert "1 SMILES give no molecule, e.g. ID 4" in found(examination, "molecules")[0].what
 
 
