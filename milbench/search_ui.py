@@ -82,11 +82,11 @@ def search_layout(controls: Any, tasks: TaskSet, changed: Mapping[str, str]) -> 
 
 def preview_words(shown: BatchPreview) -> str:
     """An epoch's batches in a sentence or two, Markdown. A batch larger than the fold's molecules holds them several times."""
-    rare, size = shown.rarest, shown.batch_size
+    rare, size, positives = shown.rarest, shown.batch_size, int(shown.summary["positives"].to_numpy().min())
     words = (
         f"An epoch of a fold is **{counted(len(shown.batches), 'batch', 'batches')} of {size}** "
         f"from {counted(shown.molecules, 'molecule')}. {rare['endpoint']}, the rarest, has "
-        f"{counted(rare['positives'], 'positive')}: **{rare['mean']:.1f} of the {size} places in a batch** "
+        f"{counted(positives, 'positive')}: **{rare['mean']:.1f} of the {size} places in a batch** "
         f"(plain shuffling: {rare['shuffled']:.2f}), each drawn {rare['repeats']:.1f} times an epoch."
     )
     if size <= shown.molecules:
