@@ -10,7 +10,6 @@ app = marimo.App(width="full", app_title="milbench · Data")
 
 with app.setup(hide_code=True):
     import html
-    from dataclasses import fields
 
     import marimo as mo
 
@@ -19,7 +18,7 @@ with app.setup(hide_code=True):
     from milbench.jobs import resume, stop, submit
     from milbench.number_ui import Number
     from milbench.preparation import STEPS, Preparation, files_below, folder_named, found_at, name_for
-    from milbench.prepare_config import PrepareConfig
+    from milbench.preparation_ui import fold_choice, job_buttons, prepare_settings
     from milbench.tasks import load_tasks, write_tasks
     from milbench.workspace import scan
 
@@ -81,17 +80,19 @@ def preparation(id_box, name_box, path, smiles_box, tasks_box):
 def jobs(beats, plan):
     imported, see_imported = mo.state({"import": ui.job_state(plan.job("import"))})  # a folder has no other cells to wake
     states, see_states = mo.state({step: ui.job_state(plan.job(step)) for step in STEPS if step != "import"})
+    folded, see_folded = mo.state(plan.folded.is_file())
     beat = ui.beat(beats)
     import_button = mo.ui.run_button(label="Import these files", kind="success")
     doctor_button = mo.ui.run_button(label="Examine")
-    return beat, doctor_button, import_button, imported, see_imported, see_states, states
+    return beat, doctor_button, folded, import_button, imported, see_folded, see_imported, see_states, states
 
 
 @app.cell(hide_code=True)
-def watch(beat, imported, plan, see_imported, see_states, states):
+def watch(beat, folded, imported, plan, see_folded, see_imported, see_states, states):
     beat()
     ui.update(imported, see_imported, {"import": ui.job_state(plan.job("import"))})
     ui.update(states, see_states, {step: ui.job_state(plan.job(step)) for step in STEPS if step != "import"})
+    ui.update(folded, see_folded, plan.folded.is_file())
     return
 
 
@@ -203,36 +204,33 @@ def folds(by_box, folds_box, folds_button, plan, states):
 @app.cell(hide_code=True)
 def prepare_controls(is_store, is_table, ready, seen):
     mo.stop(not ready or is_store or not len(seen))
-    from milbench.chem.descriptors import SETS_2D, SETS_3D
-
-    _default = {field.name: field.default for field in fields(PrepareConfig)}
-    settings = mo.ui.dictionary(
-        {
-            "sets_2d": mo.ui.multiselect(list(SETS_2D), value=_default["sets_2d"], label="2D features"),
-            "sets_3d": mo.ui.multiselect(list(SETS_3D), value=_default["sets_3d"], label="Conformer features"),
-            "conformers": mo.ui.slider(0, 50, value=_default["conformers"], label="Conformers a molecule", show_value=True),
-            "mmff": mo.ui.slider(0, 500, step=50, value=_default["mmff"], label="MMFF94s steps", show_value=True),
-            **({"with_folds": mo.ui.checkbox(value=True, label="with the folds made above")} if is_table else {}),
-        }
-    )
+    settings = prepare_settings()
     prepare_button, prepare_stop = mo.ui.run_button(label="Prepare", kind="success"), mo.ui.run_button(label="Stop")
     prepare_resume = mo.ui.run_button(label="Resume")
-    _buttons = mo.hstack([prepare_button, prepare_stop, prepare_resume], justify="start")
-    ui.stack(mo.hstack(list(settings.elements.values()), justify="start", wrap=True, gap=1.5), _buttons)
+    mo.hstack(list(settings.elements.values()), justify="start", wrap=True, gap=1.5)
     return prepare_button, prepare_resume, prepare_stop, settings
 
 
 @app.cell(hide_code=True)
-def prepare(plan, prepare_button, prepare_resume, prepare_stop, settings, states):
+def prepare_folds(folded, is_store, is_table, ready, seen):
+    mo.stop(not ready or is_store or not len(seen))
+    with_folds = fold_choice(folded() and is_table)
+    with_folds if is_table else None
+    return (with_folds,)
+
+
+@app.cell(hide_code=True)
+def prepare(plan, prepare_button, prepare_resume, prepare_stop, settings, states, with_folds):
     _folder, _said = plan.job("prepare"), None
     if prepare_button.value:
-        _said = ui.attempt(lambda: submit(plan.prepare_command(**settings.value), _folder))
+        _said = ui.attempt(lambda: submit(plan.prepare_command(**settings.value, with_folds=with_folds.value), _folder))
     if prepare_stop.value:
         _said = ui.attempt(lambda: stop(_folder))
     if prepare_resume.value:
         _said = ui.attempt(lambda: resume(_folder))
     _state = states()["prepare"]
-    ui.stack(_said, _state and ui.progress(_state), _state and ui.log_box(_folder))
+    _buttons = mo.hstack([prepare_button, *job_buttons(_state, prepare_stop, prepare_resume)], justify="start")
+    ui.stack(_buttons, _said, _state and ui.progress(_state), _state and ui.log_box(_folder))
     return
 
 

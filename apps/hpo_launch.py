@@ -19,14 +19,23 @@ with app.setup(hide_code=True):
     from milbench.data.manifest import load_labels, store_tasks
     from milbench.errors import MilbenchError
     from milbench.figures import batches, composition, history, trial_curves
-    from milbench.jobs import STUDIES, jobs_in, read_job, resume, stop, submit
+    from milbench.jobs import read_job, resume, stop, submit
     from milbench.launch import LaunchPlan, beyond, free_name, from_url, new_study_folder, preview_batches, settings_of, to_url
     from milbench.machine import machine_line
+    from milbench.preparation_ui import job_buttons
     from milbench.report import number
     from milbench.review.study import begun, shown_trials
-    from milbench.search_ui import budget_controls, budget_layout, budget_of, cost_layout, search_controls, search_layout
+    from milbench.search_ui import (
+        budget_controls,
+        budget_layout,
+        budget_of,
+        cost_layout,
+        preview_words,
+        search_controls,
+        search_layout,
+    )
     from milbench.trial_tables import rows
-    from milbench.workspace import scan, study_files, study_folders
+    from milbench.workspace import scan, searches, study_files
 
 
 @app.cell(hide_code=True)
@@ -48,8 +57,9 @@ def data():
 def controls(beats, store, stores):
     info = stores[store.value]
     tasks = store_tasks(info.folder)
+    labels = ui.or_stop(lambda: load_labels(info.folder))
     name = mo.ui.text(value=ui.param("name") or free_name(ui.root(), "search"), label="Name")
-    budget = budget_controls()
+    budget = budget_controls(plans.own_folds(labels))
     _start = from_url(ui.param("search"))
     _beyond = beyond(tasks, _start)
     search = search_controls(tasks, {key: value for key, value in _start.items() if key not in _beyond})
@@ -62,18 +72,18 @@ def controls(beats, store, stores):
     )
     estimate = mo.ui.run_button(label="Time an epoch")
     cost_beat = ui.beat(beats, "cost")
-    return budget, cost_beat, estimate, info, more, name, search, tasks
+    return budget, cost_beat, estimate, info, labels, more, name, search, tasks
 
 
 @app.cell(hide_code=True)
-def what(budget, info, name, store):
+def what(budget, info, labels, name, store):
     _about = f"{info.molecules:,} molecules, {info.conformers:,} conformers, {len(info.tasks)} endpoints"
     _said = mo.Html(f'<span class="mb-dim">{_about}{", simulated" if info.simulated else ""}</span>')
     mo.vstack(
         [
             mo.Html(ui.section("1 · What to run")),
             mo.hstack([store, _said, name], justify="start", gap=1.5, align="center", wrap=True),
-            *budget_layout(budget),
+            *budget_layout(budget, plans.own_folds(labels)),
         ]
     )
     return
@@ -109,15 +119,10 @@ def search_space(changed, more, search, tasks):
 
 
 @app.cell(hide_code=True)
-def preview(info, study_plan, tasks, wrong):
+def preview(labels, study_plan, tasks, wrong):
     mo.stop(wrong is not None, ui.problem(wrong))
-    shown = preview_batches(load_labels(info.folder), study_plan)
-    _rare = shown.rarest
-    _words = mo.md(
-        f"An epoch of a fold is **{len(shown.batches)} batches of {shown.batch_size}** from {shown.molecules:,} molecules. "
-        f"{_rare['endpoint']}, the rarest, has {_rare['positives']} positives: **{_rare['mean']:.1f} in a batch** "
-        f"(plain shuffling: {_rare['shuffled']:.2f}), each drawn {_rare['repeats']:.1f} times an epoch."
-    )
+    shown = preview_batches(labels, study_plan)
+    _words = mo.md(preview_words(shown))
     _pictures = [composition(shown.summary, shown.batch_size), batches(shown.batches, tasks.names)]
     mo.vstack([mo.Html(ui.section("3 · What the batches hold")), _words, mo.hstack(_pictures, widths="equal")])
     return (shown,)
@@ -153,11 +158,10 @@ def launched(launch, name, study_plan):
 @app.cell(hide_code=True)
 def watch(beats, begin):
     _ = begin
-    _jobs = [job.folder for job in jobs_in(ui.root()) if job.kind in STUDIES]
-    _found = list(dict.fromkeys(ui.below(folder.absolute()) for folder in [*_jobs, *study_folders(ui.root())]))
+    _found = [ui.below(folder) for folder in searches(ui.root())]
     mo.stop(not _found, ui.empty("No study yet.", "Launch one above; it goes on when you close this page."))
     watched = ui.picker("study", _found, "Study")
-    stop_it, go_on = mo.ui.run_button(label="Stop"), mo.ui.run_button(label="Go on", kind="success")
+    stop_it, go_on = mo.ui.run_button(label="Stop"), mo.ui.run_button(label="Resume", kind="success")
     seen, see = mo.state("")
     news_beat = ui.beat(beats, "news")
     return go_on, news_beat, see, seen, stop_it, watched
@@ -189,7 +193,7 @@ def progress(folder, go_on, seen, stop_it, watched):
     job = ui.job_state(folder)
     _state = mo.Html(ui.progress(job) if job is not None else '<span class="mb-dim">run from a terminal</span>')
     _links = mo.Html(ui.go("Review it", "study_review", study=watched.value))
-    _buttons = [stop_it] if ui.is_active(job) else [go_on] if job is not None and job.state != "done" else []
+    _buttons = job_buttons(job, stop_it, go_on)
     _group = next(iter(read_job(folder).ids), "") if ui.is_active(job) else ""
     _machine = machine_line(int(_group) if _group.isdigit() and job.cluster == "local" else None)
     mo.vstack(
@@ -218,8 +222,9 @@ def live(folder, seen):
 
 @app.cell(hide_code=True)
 def trial_table(view):
-    _shown = shown_trials(view).sort_values("trial", ascending=False)
-    ui.grid(_shown, "Trials, the newest first", page_size=8)
+    _shown = shown_trials(view, newest=True)
+    _scores = [name for name in _shown.select_dtypes("float") if name != "seconds"]
+    ui.grid(_shown, "Trials, the newest first", page_size=8, format_mapping=dict.fromkeys(_scores, number))  # NaN is –
     return
 
 
@@ -234,7 +239,7 @@ def log(folder, seen):
 def said(shown, study_plan):
     ui.say(
         study_plan.text,
-        f"an epoch of a fold: {len(shown.batches)} batches of {shown.batch_size} from {shown.molecules} molecules",
+        preview_words(shown).replace("**", ""),
         *(f"{row['endpoint']}: {row['mean']:.2f} positives a batch" for row in shown.summary.to_dict("records")),
     )
     return

@@ -53,7 +53,7 @@ def best_note(complete: Sequence["FrozenTrial"], tasks: Sequence[str]) -> str:
     best = max(complete, key=lambda trial: trial.value or -math.inf)
     attrs = best.user_attrs
     folds = sorted({int(key.split("_", 2)[1]) for key in attrs if key.startswith("fold_")})
-    head = ["endpoint", "mean AP", *(f"fold {k}" for k in folds)]
+    head = ["endpoint", "mean AP", *(f"fold {k + 1}" for k in folds)]
     rows = [[name, _text(attrs.get(f"ap_{name}")), *(_text(attrs.get(f"fold_{k}_ap_{name}")) for k in folds)] for name in tasks]
     parameters = [[name, _text(value)] for name, value in best.params.items()]
     return "\n".join(

@@ -12,6 +12,7 @@ from milbench.files import content_hash, read_json, write_json
 from milbench.flags import flags_of
 from milbench.jobs import Job, submit
 from milbench.launch import LaunchPlan, middle_config
+from milbench.report import counted
 from milbench.run_config import CostConfig, PipelineConfig
 from milbench.workers import environments
 
@@ -63,11 +64,6 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1000:.0f} ms"
-
-
-def counted(n: int, one: str, more: str = "") -> str:
-    """1 batch, 2 batches."""
-    return f"{n:,} {one if n == 1 else more or one + 's'}"
 
 
 def run_cost(config: CostConfig) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from milbench.configs import HPOConfig, check_search_space, checked_pins, checked_ranges, parameters
 from milbench.data.composition import BatchComposition
-from milbench.data.folds import study_folds
+from milbench.data.folds import folds_brought, study_folds
 from milbench.data.manifest import StoreLabels, store_tasks
 from milbench.errors import ConfigError, MilbenchError, StudyError
 from milbench.flags import assigned, flags_of
@@ -204,11 +204,19 @@ class BatchPreview:
         return self.summary.iloc[int(self.summary["positives"].to_numpy().argmin())]
 
 
+def own_folds(labels: StoreLabels) -> int:
+    """How many folds a store brings for what is trained on; 0 where they are made, as many as the plan says."""
+    return folds_brought(labels.fold, _trained_on(labels))
+
+
+def _trained_on(labels: StoreLabels) -> np.ndarray:
+    return np.isin(labels.split.astype(str), PipelineConfig.use_splits)
+
+
 def preview_batches(labels: StoreLabels, plan: LaunchPlan) -> BatchPreview:
     """The composition of the first fold's first epoch; a searched parameter stands in the middle of its range."""
     config = middle_config(plan.checked(), labels.tasks, ("sampler", "optimization"))
-    used = np.isin(labels.split.astype(str), ["train"])
-    fold_of = study_folds(labels.y, labels.fold, used, plan.folds, plan.seed)
+    fold_of = study_folds(labels.y, labels.fold, _trained_on(labels), plan.folds, plan.seed)
     train = np.flatnonzero((fold_of >= 0) & (fold_of != fold_of[fold_of >= 0].min()))
     composed = BatchComposition(labels.y[train], config.sampler, config.optimization.batch_size, seed=plan.seed)
     return BatchPreview(composed.summary(labels.tasks.names), composed.preview(), len(train), composed.batch_size)

@@ -18,7 +18,7 @@ from milbench.data.bags import BagData
 from milbench.data.choice import choose
 from milbench.data.cv import MILCVData
 from milbench.data.fold_table import with_folds
-from milbench.data.folds import study_folds
+from milbench.data.folds import folds_brought, study_folds
 from milbench.data.manifest import store_tasks
 from milbench.data.store import feature_bytes, load_store
 from milbench.errors import ConfigError, DataError
@@ -238,8 +238,11 @@ class HPODataBuilder:
             len(bags.names2d),
             len(bags.names_inst),
         )
-        if (bags.fold[used_splits(bags, config)] < 0).all():
+        brought = folds_brought(bags.fold, used_splits(bags, config))
+        if not brought:
             log.info("data: %d folds made, balanced over label patterns (no fold column)", config.folds)
+        elif config.folds not in {brought, PipelineConfig.folds}:
+            log.warning("data: --folds %d is not used: the data bring their own %d folds", config.folds, brought)
         without = int(((data.fold_of < 0) & used_splits(bags, config)).sum())
         if without:
             log.info("data: %d molecules have no fold: not cross-validated, but trained on by the final model", without)

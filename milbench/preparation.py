@@ -77,8 +77,10 @@ class Preparation:
     def prepare_command(
         self, sets_2d: Sequence[str], sets_3d: Sequence[str], conformers: int, mmff: int = 0, with_folds: bool = False
     ) -> list[str]:
-        """Make the store, of the folded table if there is one and it is wanted."""
-        source = self.folded if with_folds and self.folded.is_file() else self.source
+        """Make the store, of the folded table where that is wanted; a ConfigError where no folds were made."""
+        if with_folds and not self.folded.is_file():
+            raise ConfigError("folds", "none were made", do="make some first, or prepare without")
+        source = self.folded if with_folds else self.source
         command = ["prepare", str(source), "--out", str(self.store), "--conformers", str(conformers), "--mmff", str(mmff)]
         for flag, names in (("--sets_2d", sets_2d), ("--sets_3d", sets_3d)):
             if not names:

@@ -1,5 +1,6 @@
 """What a run says at its end, as lines of plain text."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from milbench.tasks import load_tasks
 def number(value: float | None) -> str:
     """Three decimals, or – where there is none."""
     return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def counted(n: int, one: str, more: str = "") -> str:
+    """1 batch, 2 batches."""
+    return f"{n:,} {one if n == 1 else more or one + 's'}"
 
 
 def metrics_lines(metrics: dict[str, Any]) -> list[str]:
@@ -54,10 +60,10 @@ def final_lines(report: dict[str, Any], study_dir: Path) -> list[str]:
 
 def study_lines(study: Any, study_dir: Path) -> list[str]:
     """A study's outcome, its best parameters and what comes next."""
-    from optuna.trial import TrialState
+    from milbench.trial_tables import state_word
 
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    counts = ", ".join(f"{states.count(state)} {state.name.lower()}" for state in TrialState if state in states)
+    states = Counter(state_word(trial) for trial in study.get_trials(deepcopy=False))
+    counts = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
     best = study.best_trial
     params = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in best.params.items()}
     return [

@@ -10,10 +10,11 @@ import marimo as mo
 from milbench import ui
 from milbench.cost import read_cost
 from milbench.errors import DataError
-from milbench.launch import GROUPS, LaunchPlan, chosen_in, searched, steps_of
+from milbench.launch import GROUPS, BatchPreview, LaunchPlan, chosen_in, searched, steps_of
 from milbench.machine import gpus
 from milbench.number_ui import Number
 from milbench.params import Param
+from milbench.report import counted
 from milbench.tasks import TaskSet
 
 NUMBERS = {
@@ -27,18 +28,24 @@ NUMBERS = {
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
-def budget_controls() -> Any:
-    """What a study may cost and how it runs, by flag, as the URL has it; else the command's defaults."""
-    numbers = {flag: number.field(flag, getattr(LaunchPlan, flag)) for flag, number in NUMBERS.items()}
+def budget_controls(own_folds: int) -> Any:
+    """What a study may cost and how it runs, by flag, as the URL has it; else the command's defaults.
+
+    A store with folds of its own leaves their number no choice.
+    """
+    asked = {flag: number for flag, number in NUMBERS.items() if flag != "folds" or not own_folds}
+    numbers = {flag: number.field(flag, getattr(LaunchPlan, flag)) for flag, number in asked.items()}
     devices = ["auto", "cpu", *(["gpu"] if gpus() else [])]
     choices = {"nn_accelerator": ("Device", devices), "precision": ("Precision", PRECISIONS)}
     return mo.ui.dictionary(numbers | {flag: ui.picker(flag, names, label) for flag, (label, names) in choices.items()})
 
 
-def budget_layout(budget: Any) -> list[mo.Html]:
-    """The controls in rows of three, what is wrong with a number below it."""
+def budget_layout(budget: Any, own_folds: int) -> list[mo.Html]:
+    """The controls in rows of three, what is wrong with a number below it, and whose the folds are."""
     knobs = [NUMBERS[flag].beside(control) if flag in NUMBERS else control for flag, control in budget.elements.items()]
-    return [mo.hstack(knobs[k : k + 3], justify="start", align="start", gap=1.5, wrap=True) for k in range(0, len(knobs), 3)]
+    lines = [mo.hstack(knobs[k : k + 3], justify="start", align="start", gap=1.5, wrap=True) for k in range(0, len(knobs), 3)]
+    said = [ui.dim(f"Folds: the store brings its own {own_folds}.")] if own_folds else []
+    return [*lines, *said]
 
 
 def budget_of(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,6 +78,21 @@ def search_layout(controls: Any, tasks: TaskSet, changed: Mapping[str, str]) -> 
         },
         multiple=True,
     )
+
+
+def preview_words(shown: BatchPreview) -> str:
+    """An epoch's batches in a sentence or two, Markdown. A batch larger than the fold's molecules holds them several times."""
+    rare, size, positives = shown.rarest, shown.batch_size, int(shown.summary["positives"].to_numpy().min())
+    words = (
+        f"An epoch of a fold is **{counted(len(shown.batches), 'batch', 'batches')} of {size}** "
+        f"from {counted(shown.molecules, 'molecule')}. {rare['endpoint']}, the rarest, has "
+        f"{counted(positives, 'positive')}: **{rare['mean']:.1f} of the {size} places in a batch** "
+        f"(plain shuffling: {rare['shuffled']:.2f}), each drawn {rare['repeats']:.1f} times an epoch."
+    )
+    if size <= shown.molecules:
+        return words
+    few = f"There are fewer molecules than places, so a batch holds each {size / shown.molecules:.1f} times on average"
+    return f"{words} {few}: a smaller `batch_size` would fit them better."
 
 
 def cost_layout(plan: LaunchPlan, folder: Path) -> mo.Html:

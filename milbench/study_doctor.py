@@ -16,9 +16,10 @@ from milbench.errors import MilbenchError
 from milbench.files import atomic_path
 from milbench.run_config import ARTIFACT_PREFIX, OOF_FILE
 from milbench.storage_url import STUDY_FILE, journal_path, sqlite_path, where
-from milbench.training.claims import FAILURE, WORKER, Claims, finished
+from milbench.training.claims import WORKER, Claims, finished
 from milbench.training.lease import lease
 from milbench.training.storage import load_study, torn_lines, whole_record
+from milbench.trial_tables import FAILURE
 
 _RECORD = b'{"op_code"'
 

@@ -5,10 +5,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
+CONFIGURATION, FAILURE = "configuration", "failure"
+"""Attributes of a trial: what it runs, why it failed."""
 FOLD_FIGURES = ("score", "macro_ap", "min_ap", "macro_auc", "best_epoch", "epochs", "seconds", "peak_memory_mb")
 """What a fold records beside the AP and AUC of each endpoint."""
+
+
+def is_interrupted(trial: FrozenTrial) -> bool:
+    """Whether a trial was stopped, or its worker went away: it is no failure, and its configuration is run again."""
+    return trial.state == TrialState.FAIL and CONFIGURATION in trial.user_attrs and FAILURE not in trial.user_attrs
+
+
+def state_word(trial: FrozenTrial) -> str:
+    """How a trial is, in a word: Optuna's, or interrupted."""
+    return "interrupted" if is_interrupted(trial) else trial.state.name.lower()
 
 
 def trials_table(trials: Sequence[FrozenTrial], tasks: Sequence[str], max_epochs: int) -> pd.DataFrame:
@@ -22,7 +34,7 @@ def trials_table(trials: Sequence[FrozenTrial], tasks: Sequence[str], max_epochs
         out.append(
             {
                 "number": trial.number,
-                "state": trial.state.name.lower(),
+                "state": state_word(trial),
                 "value": trial.value if complete and trial.value is not None else np.nan,
                 "macro_ap": trial.user_attrs.get("macro_ap", np.nan),
                 **{f"ap_{name}": trial.user_attrs.get(f"ap_{name}", np.nan) for name in tasks},
@@ -32,7 +44,7 @@ def trials_table(trials: Sequence[FrozenTrial], tasks: Sequence[str], max_epochs
                 "pruned_epoch": np.nan if stopped is None else stopped % max_epochs,
                 "started": trial.datetime_start,
                 "completed": trial.datetime_complete,
-                "failure": trial.user_attrs.get("failure", ""),
+                "failure": trial.user_attrs.get(FAILURE, ""),
             }
         )
     columns = ("number", "state", "value", "macro_ap", *(f"ap_{name}" for name in tasks))

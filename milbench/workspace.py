@@ -149,6 +149,12 @@ def stores_for(workspace: Workspace, run: Path) -> list[str]:
     return list(dict.fromkeys([*own, *(store.name for store in workspace.stores)]))
 
 
+def searches(root: Path) -> list[Path]:
+    """Folders of the studies below `root` and of the jobs that will make one, the newest job first; no final models."""
+    begun = [job.folder for job in jobs_in(root) if job.kind in STUDIES and not is_final_alone(job.folder)]
+    return list(dict.fromkeys([*begun, *(folder.absolute() for folder in study_folders(root))]))
+
+
 def study_folders(root: Path) -> list[Path]:
     """Folders below `root` in which a study lies."""
     return [folder for folder in _folders(root, DEPTH) if study_url(folder) is not None]
@@ -266,12 +272,18 @@ def run_status(folder: Path) -> tuple[str, str, float]:
 
 
 def study_figures(folder: Path) -> tuple[dict[str, int], tuple[int, float] | None]:
-    """Trials by state, and (number, value) of the best complete one; {} and None before there is a study."""
+    """Trials by state (Optuna's, or INTERRUPTED), and (number, value) of the best complete one.
+
+    {} and None before there is a study.
+    """
+    from milbench.trial_tables import state_word
+
     states: dict[str, int] = {}
     best: tuple[int, float] | None = None
     study = _loaded(folder)
     for trial in () if study is None else study.get_trials(deepcopy=False):
-        states[trial.state.name] = states.get(trial.state.name, 0) + 1
+        state = state_word(trial).upper()
+        states[state] = states.get(state, 0) + 1
         if trial.state.name == "COMPLETE" and trial.value is not None and (best is None or trial.value > best[1]):
             best = trial.number, trial.value
     return states, best

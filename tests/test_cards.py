@@ -39,7 +39,7 @@ def test_the_note_says_which_trial_is_best_with_its_folds_and_parameters(tmp_pat
     study = run(tmp_path, 0.5, 0.8, 0.6, trials=3)
     note = get_note(study)
     assert "## Best trial: 1, score 0.800" in note
-    assert "| endpoint | mean AP | fold 0 | fold 1 |\n| --- | --- | --- | --- |" in note
+    assert "| endpoint | mean AP | fold 1 | fold 2 |\n| --- | --- | --- | --- |" in note
     assert "| Transmittance_450 | 0.800 | 0.800 | 0.800 |" in note
     assert f"| lam_floor | {study.best_params['lam_floor']:.3f} |" in note
 

@@ -18,6 +18,7 @@ from milbench.launch import (
     free_name,
     in_app,
     new_study_folder,
+    own_folds,
     preview_batches,
     searched,
     setting_of,
@@ -28,6 +29,7 @@ from milbench.launch import (
 from milbench.pipeline import PipelineConfigFactory
 from milbench.promote_ui import final_name
 from milbench.run_config import PipelineConfig
+from milbench.search_ui import budget_controls, budget_layout, budget_of, preview_words
 from milbench.tasks import EUOS25
 
 KNOWN = parameters()
@@ -175,6 +177,30 @@ def test_the_preview_shows_the_batches_that_the_first_fold_will_draw(store: Path
     assert len(shown.batches) == -(-shown.molecules // 32)
     np.testing.assert_allclose(shown.summary["mean"], [shown.batches[f"t{t}"].mean() for t in range(4)])
     assert shown.rarest["positives"] == shown.summary["positives"].min()
+
+
+def test_a_batch_of_more_places_than_there_are_molecules_says_so(store: Path) -> None:
+    labels = load_labels(store)
+    large, small = (preview_words(preview_batches(labels, plan(store, folds=2, fix=(f"batch_size={n}",)))) for n in (256, 32))
+    assert "**1 batch of 256** from 100 molecules" in large
+    assert " of the 256 places in a batch** (plain shuffling: " in large
+    assert "a batch holds each 2.6 times on average" in large
+    assert "**4 batches of 32** from 100 molecules" in small
+    assert "fewer molecules than places" not in small
+
+
+def test_a_store_with_folds_of_its_own_leaves_no_choice_of_their_number(store: Path, tmp_path: Path) -> None:
+    bags = make_bags(200)
+    bags.split[:20], bags.fold[20:] = "leaderboard", np.arange(180) % 4
+    own = load_labels(save_store(tmp_path / "store", bags, EUOS25, provenance={}))
+    assert (own_folds(own), own_folds(load_labels(store))) == (4, 0)
+    for brought, asked in ((0, {"folds"}), (4, set[str]())):
+        budget = budget_controls(brought)
+        costs = budget_of(budget.value | {name: 3 for name in asked})
+        assert costs.keys() & {"folds"} == asked
+        assert ("--folds" in plan(store, **costs).command) == bool(asked)
+        said = "".join(line.text for line in budget_layout(budget, brought))
+        assert ("Folds: the store brings its own 4." in said) == (not asked)
 
 
 def test_a_turned_knob_changes_the_preview(store: Path) -> None:

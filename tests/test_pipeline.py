@@ -301,6 +301,7 @@ def test_a_users_folds_are_used_and_molecules_without_one_are_still_trained_on(
     own = dataclasses.replace(tables, labels=tmp_path / "labels.parquet")
     with caplog.at_level(logging.INFO, "milbench"):
         run(config_for(own, tmp_path / "study", trials=1, max_epochs=1))
+    assert "--folds 2 is not used: the data bring their own 3 folds" in caplog.text
     oof = pd.read_parquet(tmp_path / "study" / "oof.parquet").set_index("ID")["fold"]
     wanted = pd.Series(fold, labels["ID"]).dropna()
     assert oof.to_dict() == wanted.astype(int).to_dict()

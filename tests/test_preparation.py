@@ -8,7 +8,10 @@ import pytest
 
 from milbench.cli import main
 from milbench.errors import ConfigError
+from milbench.jobs import JobState
+from milbench.palette import STATES
 from milbench.preparation import STEPS, Preparation, files_below, folder_named, found_at, name_for
+from milbench.preparation_ui import MADE, NONE_MADE, fold_choice, job_buttons
 from milbench.workspace import scan
 
 SMILES = ("CCO", "c1ccccc1", "CC(C)O", "Cc1ccccc1", "CCN", "c1ccncc1", "CCCO", "Oc1ccccc1", "CCOC", "Nc1ccccc1")
@@ -56,11 +59,28 @@ def test_the_smiles_column_that_was_named_is_the_one_that_folds_and_doctor_read(
 
 def test_without_folds_the_source_itself_is_prepared(source: Path) -> None:
     plan = Preparation(source.parent / "runs" / "mine", source)
-    assert plan.prepare_command(["maccs"], ["usr"], 3, with_folds=True)[1] == str(source)  # none were made
+    with pytest.raises(ConfigError, match="folds: none were made; make some first, or prepare without"):
+        plan.prepare_command(["maccs"], ["usr"], 3, with_folds=True)
     plan.folder.mkdir(parents=True)
     plan.folded.touch()
     assert plan.prepare_command(["maccs"], ["usr"], 3, with_folds=True)[1] == str(plan.folded)
     assert plan.prepare_command(["maccs"], ["usr"], 3)[1] == str(source)
+
+
+def test_folds_can_be_asked_for_once_they_are_made() -> None:
+    none, some = fold_choice(False), fold_choice(True)
+    assert (none.value, some.value) == (False, True)
+    assert NONE_MADE in none.text
+    assert MADE in some.text
+    assert ["disabled='true'" in box.text for box in (none, some)] == [True, False]
+
+
+def test_a_job_is_stopped_while_it_goes_on_and_resumed_where_it_did_not_end_well(tmp_path: Path) -> None:
+    job = JobState("prepare", "prepare", "stopped", "", 8, 62, None, None, tmp_path, (), "local")
+    shown = {state: job_buttons(dataclasses.replace(job, state=state), "stop", "resume") for state in STATES}
+    assert [state for state, buttons in shown.items() if buttons == ["stop"]] == ["queued", "running"]
+    assert [state for state, buttons in shown.items() if buttons == ["resume"]] == ["stopped", "failed", "lost"]
+    assert job_buttons(None, "stop", "resume") == []
 
 
 @pytest.mark.parametrize("name", ["..", "../evil", ".hidden", "a b", "a;b"])

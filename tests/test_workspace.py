@@ -26,6 +26,7 @@ from milbench.workspace import (
     open_study,
     run_status,
     scan,
+    searches,
     stores_for,
     study_files,
     study_folders,
@@ -208,3 +209,10 @@ def test_the_store_of_a_run_is_the_first_to_be_offered(root: Path) -> None:
     shutil.copytree(root / "mine/store", root / "amine/store")  # ends alike, and comes first
     write_json(root / "mine/study/run_meta.json", {"arguments": {"store": "../mine/store"}})
     assert stores_for(scan(root), root / "mine/study")[0] == "mine/store"
+
+
+def test_a_final_model_on_given_parameters_is_no_search(root: Path) -> None:
+    for name, command in (("begun", ("hpo",)), ("both", ("run", "--run_hpo")), ("finals/mine-trial0", ("run",))):
+        (root / name).mkdir(parents=True)
+        Job((root / name).absolute(), command, submitted=len(name)).save()
+    assert [path.relative_to(root.absolute()).as_posix() for path in searches(root)] == ["begun", "both", "mine/study"]

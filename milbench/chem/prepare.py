@@ -17,6 +17,7 @@ from milbench.files import make_folder, sweep_orphans
 from milbench.prepare_config import PrepareConfig
 from milbench.progress import progress
 from milbench.recipe import RECIPE
+from milbench.report import counted
 from milbench.rerun import alone, refuse_other
 from milbench.tasks import load_tasks
 
@@ -62,7 +63,8 @@ def as_like(config: PrepareConfig) -> PrepareConfig:
 def _compute(config: PrepareConfig, work: Work) -> None:
     """Compute the shards that are not finished yet, here or on the cluster."""
     todo = work.unfinished
-    log.info("prepare: %d rows in %d shards, %d of them finished before", work.n_rows, work.n_shards, work.n_shards - len(todo))
+    there = counted(work.n_rows, "row"), counted(work.n_shards, "shard"), work.n_shards - len(todo)
+    log.info("prepare: %s in %s, %d of them finished before", *there)
     finished = max(work.n_rows - len(todo) * config.shard_size, 0) if todo else work.n_rows
     with progress("molecules", work.n_rows, finished) as advance:
         if todo and config.slurm.cluster == "slurm":

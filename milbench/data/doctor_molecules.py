@@ -8,6 +8,7 @@ import pandas as pd
 
 from milbench.data.finding import Finding
 from milbench.data.labelled import Labelled
+from milbench.report import counted
 
 _KEYS = ("inchikey", "InChIKey")
 
@@ -21,7 +22,7 @@ def duplicate_findings(molecules: Labelled, workers: int = 1) -> Iterator[Findin
     if (keys == "").any():
         rows = np.flatnonzero(keys == "")
         what = f"{len(rows):,} SMILES give no molecule, e.g. ID {molecules.ids[rows[0]]}"
-        do = "Mend or drop them; `milbench prepare` says what is wrong with each."
+        do = "Mend or drop them; milbench prepare says what is wrong with each."
         yield Finding("molecules", "warning", what, "They cannot be described or compared.", do, {"ids": _ids(molecules, rows)})
     code = pd.factorize(np.where(keys == "", molecules.ids, keys))[0]
     rows = np.flatnonzero(np.bincount(code)[code] > 1)
@@ -54,13 +55,14 @@ def _ids(molecules: Labelled, rows: np.ndarray) -> list[str]:
 def _described(molecules: Labelled, rows: np.ndarray, code: np.ndarray) -> Iterator[Finding]:
     """Findings about the molecules `rows`, each of which has a twin of the same `code`."""
     count = len(np.unique(code))
-    what = f"{count:,} molecules appear {len(rows):,} times (InChIKey of the largest fragment, neutralised)"
+    appear = counted(count, "molecule appears", "molecules appear")
+    what = f"{appear} {len(rows):,} times (InChIKey of the largest fragment, neutralised)"
     do = "Keep one of each, or fold by scaffold so that twins stay together."
     yield Finding("duplicates", "info", what, "Twins in two folds make validation easier than it is.", do, {"molecules": count})
     across = _several(code, molecules.split[rows])
     if across.any():
         examples = _examples(molecules, rows, code, across)
-        what = f"{len(np.unique(code[across])):,} molecules are in more than one split, e.g. {examples}"
+        what = f"{_are(code[across])} in more than one split, e.g. {examples}"
         means = "A score on the other split counts molecules that were trained on."
         details = {"ids": _ids(molecules, rows[across])}
         yield Finding("duplicates", "warning", what, means, "Drop them from train, or from the other split.", details)
@@ -69,7 +71,7 @@ def _described(molecules: Labelled, rows: np.ndarray, code: np.ndarray) -> Itera
         used = ~np.isin(fold.astype(str), ["", "-1"])
         apart = _several(code[used], fold[used])
         if apart.any():
-            what = f"{len(np.unique(code[used][apart])):,} molecules are in more than one fold"
+            what = f"{_are(code[used][apart])} in more than one fold"
             yield Finding("duplicates", "warning", what, "Validation sees training molecules.", "Fold by scaffold or cluster.")
     for t, name in enumerate(molecules.names):
         y = molecules.y[rows, t]
@@ -78,10 +80,15 @@ def _described(molecules: Labelled, rows: np.ndarray, code: np.ndarray) -> Itera
         conflict[known] = _several(code[known], y[known])
         if conflict.any():
             number = len(np.unique(code[conflict]))
-            what = f"{name}: {number:,} molecules have two labels, e.g. {_examples(molecules, rows, code, conflict)}"
+            have = counted(number, "molecule has", "molecules have")
+            what = f"{name}: {have} two labels, e.g. {_examples(molecules, rows, code, conflict)}"
             means = "At least one label of each is noise, or a salt or a well behaves differently."
             details = {"endpoint": name, "ids": _ids(molecules, rows[conflict])}
             yield Finding("duplicates", "warning", what, means, "Decide which label holds, or leave it empty.", details)
+
+
+def _are(codes: np.ndarray) -> str:
+    return counted(len(np.unique(codes)), "molecule is", "molecules are")
 
 
 def _several(code: np.ndarray, values: np.ndarray) -> np.ndarray:

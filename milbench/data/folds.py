@@ -32,13 +32,18 @@ def stratified_folds(y: np.ndarray, n_folds: int, seed: int = 0) -> np.ndarray:
     return fold
 
 
+def folds_brought(fold: np.ndarray, used: np.ndarray) -> int:
+    """How many folds there are already in `fold` [M] for the molecules `used` [M]; 0 where they are yet to be made."""
+    return len(np.unique(fold[used & (fold >= 0)]))
+
+
 def study_folds(y: np.ndarray, fold: np.ndarray, used: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     """The folds of a study [M], -1 outside `used` [M]: those there are in `fold` [M], or else stratified ones.
 
     y [M, T] 0/1/NaN.
     """
     out = np.full(len(fold), -1, dtype=np.int64)
-    out[used] = fold[used] if (fold[used] >= 0).any() else stratified_folds(y[used], n_folds, seed)
+    out[used] = fold[used] if folds_brought(fold, used) else stratified_folds(y[used], n_folds, seed)
     return out
 
 

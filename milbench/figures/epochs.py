@@ -1,4 +1,4 @@
-"""Learning curves: epoch by epoch, a panel a fold."""
+"""Learning curves: epoch by epoch, a panel a fold; both are counted from 1, as in everything that a run says."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from milbench.figures.facets import facets, place
+from milbench.figures.style import whole
 from milbench.palette import INK, OKABE_ITO, task_colours
 from milbench.trial_tables import rows
 
@@ -19,7 +20,7 @@ LABELS = {
 
 def trial_curves(curves: pd.DataFrame, tasks: Sequence[str], n_folds: int) -> go.Figure:
     """AP of every endpoint by epoch, a panel a fold, macro AP in grey, the best epoch dotted; curves: one trial's rows."""
-    fig = facets([f"fold {k}" for k in range(n_folds)], x="Epoch", y="Validation AP", height=330)
+    fig = facets([f"fold {k + 1}" for k in range(n_folds)], x="Epoch", y="Validation AP", height=330)
     lines = [(f"ap_{name}", name, colour, 2.0) for name, colour in task_colours(tasks).items()]
     for k in range(n_folds):
         part = rows(curves, fold=k)
@@ -28,9 +29,9 @@ def trial_curves(curves: pd.DataFrame, tasks: Sequence[str], n_folds: int) -> go
         known = part.dropna(subset=["val_macro_ap"])
         if len(known):
             best = known["epoch"].to_numpy()[known["val_macro_ap"].to_numpy().argmax()]
-            place(fig, _best(int(best)), k)
+            place(fig, _best(int(best) + 1), k)
     fig.update_yaxes(range=[-0.02, 1.02])
-    return fig
+    return whole(fig, (curves["epoch"] + 1).tolist())
 
 
 def compared_curves(curves: pd.DataFrame, stops: pd.DataFrame, trials: Sequence[int], column: str, n_folds: int) -> go.Figure:
@@ -39,7 +40,7 @@ def compared_curves(curves: pd.DataFrame, stops: pd.DataFrame, trials: Sequence[
     curves: rows of `StudyView.curves`; stops: `pruning_points`; column: score, val_macro_ap, train_loss, ap_<endpoint>, …
     """
     label = LABELS.get(column, f"AP, {column.removeprefix('ap_')}")
-    fig = facets([f"fold {k}" for k in range(n_folds)], x="Epoch", y=label, height=330)
+    fig = facets([f"fold {k + 1}" for k in range(n_folds)], x="Epoch", y=label, height=330)
     for place_of, trial in enumerate(trials):
         colour = OKABE_ITO[place_of % len(OKABE_ITO)]
         for k in range(n_folds):
@@ -48,12 +49,12 @@ def compared_curves(curves: pd.DataFrame, stops: pd.DataFrame, trials: Sequence[
         for stop in rows(stops, trial=trial).to_dict("records"):
             at = rows(curves, trial=trial, fold=stop["fold"], epoch=stop["epoch"])
             place(fig, _cross(at, column, trial, colour), int(stop["fold"]))
-    return fig
+    return whole(fig, (curves["epoch"] + 1).tolist())
 
 
 def _line(part: pd.DataFrame, column: str, name: str, colour: str, *, width: float = 2.0, legend: bool) -> go.Scatter:
     return go.Scatter(
-        x=part["epoch"],
+        x=part["epoch"] + 1,
         y=part[column],
         mode="lines",
         name=name,
@@ -71,7 +72,7 @@ def _best(epoch: int) -> go.Scatter:
 
 def _cross(at: pd.DataFrame, column: str, trial: int, colour: str) -> go.Scatter:
     return go.Scatter(
-        x=at["epoch"],
+        x=at["epoch"] + 1,
         y=at[column],
         mode="markers",
         name=f"trial {trial} pruned",

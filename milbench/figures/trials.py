@@ -38,7 +38,7 @@ def history(trials: pd.DataFrame, selected: Sequence[int] = ()) -> go.Figure:
 def fold_task_heatmap(folds: pd.DataFrame, tasks: Sequence[str], metric: str = "ap") -> go.Figure:
     """AP (or AUC) of every fold and endpoint of one trial, with the numbers; folds: its rows of `folds_table`."""
     values = folds[[f"{metric}_{name}" for name in tasks]].to_numpy(float)
-    names, means = [*(f"fold {k}" for k in folds["fold"]), "mean"], np.vstack([values, _mean(values)])
+    names, means = [*(f"fold {k + 1}" for k in folds["fold"]), "mean"], np.vstack([values, _mean(values)])
     label = {"ap": "AP", "auc": "ROC-AUC"}[metric]
     trace = go.Heatmap(
         z=means.T,

@@ -129,12 +129,16 @@ def _curves(reported: pd.DataFrame, logged: pd.DataFrame, together: bool) -> pd.
     return reported.merge(logged, on=keys, how="outer").sort_values(keys, ignore_index=True)
 
 
-def shown_trials(view: StudyView) -> pd.DataFrame:
-    """The trials as people read them, best first: trial, state, score, macro AP, AP of each endpoint, folds, seconds."""
+def shown_trials(view: StudyView, newest: bool = False) -> pd.DataFrame:
+    """The trials as people read them, best first, or the `newest` first.
+
+    Columns: trial, state, score, macro AP, AP of each endpoint, folds, seconds.
+    """
     names = {"number": "trial", "state": "state", "value": "score", "macro_ap": "macro AP"}
     names |= {f"ap_{name}": name for name in view.tasks} | {"folds": "folds", "seconds": "seconds"}
     shown = pd.DataFrame({new: view.trials[old] for old, new in names.items()}).round(3).round({"seconds": 0})
-    return shown.sort_values(["score", "trial"], ascending=[False, True], ignore_index=True)
+    by, ascending = (["trial"], [False]) if newest else (["score", "trial"], [False, True])
+    return shown.sort_values(by, ascending=ascending, ignore_index=True)
 
 
 def pruning_points(view: StudyView) -> pd.DataFrame:

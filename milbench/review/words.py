@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from milbench.cost import counted
-from milbench.report import number
+from milbench.report import counted, number
 from milbench.review.compare import Comparison
 from milbench.review.study import StudyView
 from milbench.trial_tables import rows

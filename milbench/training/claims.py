@@ -23,11 +23,12 @@ from milbench.files import lend_lock
 from milbench.stopping import stop_signals
 from milbench.training.lease import BEAT, GRACE_S, Lease
 from milbench.training.storage import STORAGE_ERRORS
+from milbench.trial_tables import CONFIGURATION, FAILURE, is_interrupted
 
 log = logging.getLogger(__name__)
 
-WORKER, CONFIGURATION, FAILURE, LOST = "worker", "configuration", "failure", "lost"
-"""Attributes of a trial: who runs it, what it runs, why it failed, that its worker went away."""
+WORKER, LOST = "worker", "lost"
+"""Attributes of a trial: who runs it, that its worker went away."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 MOST_LOST = 10
 """A configuration whose workers went away so often is not tried again: it may be what ends them."""
@@ -174,8 +175,7 @@ def owed(trials: Sequence[FrozenTrial]) -> Iterator[tuple[int | str, dict[str, A
         if CONFIGURATION in trial.user_attrs and trial.state != TrialState.WAITING:
             by_configuration.setdefault(trial.user_attrs[CONFIGURATION], []).append(trial)
     for configuration, runs in by_configuration.items():
-        interrupted = all(run.state == TrialState.FAIL and FAILURE not in run.user_attrs for run in runs)
-        if interrupted and sum(LOST in run.user_attrs for run in runs) < MOST_LOST:
+        if all(map(is_interrupted, runs)) and sum(LOST in run.user_attrs for run in runs) < MOST_LOST:
             params: dict[str, Any] = {}
             for run in runs:
                 params |= run.system_attrs.get(_FIXED, {}) | run.params

@@ -165,7 +165,7 @@ class MILCrossValidator:
                 return
             trial.report(fold_score(epoch.metrics, min_w), step_of(k, epoch.number, self.run.max_epochs))
             if trial.should_prune():
-                raise optuna.TrialPruned(f"fold {k}, epoch {epoch.number}: among the worst so far")
+                raise optuna.TrialPruned(f"fold {k + 1}, epoch {epoch.number + 1}: among the worst so far")
 
         return hook
 

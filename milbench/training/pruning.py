@@ -79,7 +79,7 @@ class MeanOfFolds:
                 self.watch(self.number, k, epoch)
         self._report(number, epochs)
         if self.trial is not None and self.trial.should_prune():
-            raise optuna.TrialPruned(f"epoch {number}: among the worst so far")
+            raise optuna.TrialPruned(f"epoch {number + 1}: among the worst so far")
 
     def _report(self, number: int, epochs: Sequence["Epoch"]) -> None:
         if self.trial is not None and number >= self._next:

@@ -26,14 +26,14 @@ from milbench.run_config import ARTIFACT_PREFIX, OOF_FILE
 from milbench.seeds import stream_seed
 from milbench.stopping import stop_signals
 from milbench.storage_url import STUDY_NAME, where
-from milbench.training.claims import CONFIGURATION, FAILURE, FINISHED, WORKER, Claims, finished, is_over
+from milbench.training.claims import FINISHED, WORKER, Claims, finished, is_over
 from milbench.training.fold_models import FOLD_MODELS, keep_fold_models
 from milbench.training.lease import beating, lease
 from milbench.training.pruning import build_pruner
 from milbench.training.storage import experimental, open_storage, remember, settled, told_of_storage
 from milbench.training.together import worth_it
 from milbench.training.work import TRIALS_WORK, forget_work
-from milbench.trial_tables import fold_figures
+from milbench.trial_tables import CONFIGURATION, FAILURE, fold_figures
 
 if TYPE_CHECKING:
     from milbench.training.cross_validation import CVResult, MILCrossValidator

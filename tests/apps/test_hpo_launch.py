@@ -19,14 +19,14 @@ def test_a_turned_knob_changes_command_batches_and_address(page: Any, shared_wor
     open_app(page, shared_workbench, "hpo_launch", store=STORE, folds=2)
     runs = shared_workbench.root.name  # as `milbench serve` was given it
     expect(cell(page, "launch_button")).to_contain_text(f"milbench hpo --store {runs}/{STORE} --study_dir {runs}/search-1")
-    expect(cell(page, "preview")).to_contain_text("batches of 256")
+    expect(cell(page, "preview")).to_contain_text("1 batch of 256")
     page.get_by_label("Any other parameter").fill("batch_size=32")
     page.get_by_label("Any other parameter").press("Tab")
-    expect(cell(page, "preview")).to_contain_text("batches of 32")
+    expect(cell(page, "preview")).to_contain_text("1 batch of 32")
     expect(cell(page, "launch_button")).to_contain_text("--fix batch_size=32")
     expect(page).to_have_url(re.compile("search=batch_size"))
     page.reload()
-    expect(cell(page, "preview")).to_contain_text("batches of 32")
+    expect(cell(page, "preview")).to_contain_text("1 batch of 32")
     cell(page, "search_space").get_by_text("Losses and imbalance").click()
     expect(cell(page, "search_space")).to_contain_text("Transmittance_340: focal exponent")
 
@@ -93,7 +93,7 @@ def test_a_study_is_launched_watched_reloaded_stopped_and_gone_on_with(page: Any
         page.get_by_role("button", name="Stop").click()
         expect(tag).to_have_text("stopped", timeout=120_000)
         assert state_of(folder).state == "stopped"
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Resume").click()
         expect(tag).to_have_text("done", timeout=280_000)
         expect(cell(page, "trial_table")).to_contain_text("complete")
         assert state_of(folder).state == "done"

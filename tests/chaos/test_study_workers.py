@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from chaos.postgres import PASSWORD, server
 from milbench.storage_url import PASSWORD_VARIABLE, STUDY_NAME
-from milbench.training.claims import CONFIGURATION, FINISHED, LOST
+from milbench.training.claims import FINISHED, LOST
 from milbench.training.storage import load_study
+from milbench.trial_tables import CONFIGURATION
 from reliability import Figure
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]

@@ -194,6 +194,7 @@ def test_what_is_not_given_is_as_in_the_store_that_is_to_be_alike(tmp_path: Path
     with caplog.at_level("INFO", "milbench"):
         prepare(PrepareConfig(tmp_path / "second.smi", tmp_path / "bare", like=tmp_path / "first", seed=8, processes=1))
     assert f"as {tmp_path / 'first'}: sets_2d rdkit217 maccs, sets_3d usr, conformers 2" in caplog.text
+    assert " in 1 shard, 0 of them finished before" in caplog.text
     prepared(tmp_path / "second.smi", tmp_path / "whole", like=tmp_path / "first", **{**sets, "seed": 8})
     bare, whole = (load_store(tmp_path / name)[0] for name in ("bare", "whole"))
     assert bare.content == whole.content

@@ -39,7 +39,7 @@ def test_the_heat_map_holds_every_fold_and_their_mean_and_a_dash_where_there_is_
     folds = pd.DataFrame({"fold": [0, 1], "ap_a": [0.2, 0.6], "ap_b": [0.5, np.nan]})
     heat = fold_task_heatmap(folds, TASKS).data[0]
     np.testing.assert_allclose(heat.z, [[0.2, 0.6, 0.4], [0.5, np.nan, 0.5]])
-    assert list(heat.x) == ["fold 0", "fold 1", "mean"]
+    assert list(heat.x) == ["fold 1", "fold 2", "mean"]
     assert [list(row) for row in heat.text] == [["0.200", "0.600", "0.400"], ["0.500", "–", "0.500"]]
 
 
@@ -50,14 +50,17 @@ def test_the_curves_of_a_trial_have_a_panel_a_fold_a_line_an_endpoint_and_the_be
     assert lines["x", "a"] == [0.2, 0.6, 0.4]
     assert lines["x2", "b"] == [0.05, 0.1, 0.15]
     assert {trace.name: trace.line.color for trace in fig.data if trace.name in TASKS} == task_colours(TASKS)
-    assert [(trace.xaxis, trace.x[0]) for trace in fig.data if not trace.name] == [("x", 1), ("x2", 2)]
+    assert [(trace.xaxis, trace.x[0]) for trace in fig.data if not trace.name] == [("x", 2), ("x2", 3)]
+    assert [list(trace.x) for trace in fig.data if trace.name == "a"] == [[1, 2, 3], [1, 2, 3]]
+    assert [title.text for title in fig.layout.annotations] == ["fold 1", "fold 2"]
+    assert [(axis.dtick, axis.tick0) for axis in fig.select_xaxes()] == [(1, 1), (1, 1)]
 
 
 def test_compared_trials_have_a_colour_each_and_a_cross_where_one_was_pruned() -> None:
     stops = pd.DataFrame({"trial": [1], "fold": [0], "epoch": [1], "score": [0.15]})
     fig = compared_curves(curves(), stops, [0, 1], "score", 2)
     crosses = [trace for trace in fig.data if trace.mode == "markers"]
-    assert [(list(cross.x), list(cross.y), cross.name) for cross in crosses] == [([1], [0.15], "trial 1 pruned")]
+    assert [(list(cross.x), list(cross.y), cross.name) for cross in crosses] == [([2], [0.15], "trial 1 pruned")]
     assert len({trace.line.color for trace in fig.data if trace.mode == "lines"}) == 2
 
 

@@ -80,6 +80,9 @@ def test_the_trials_are_shown_best_first_and_pruned_ones_last(view: StudyView) -
     n = len(view.complete)
     assert shown["trial"].tolist()[:n] == view.complete["number"].tolist()
     assert set(shown["state"][n:]) == {"pruned"}
+    newest = shown_trials(view, newest=True)
+    assert newest["trial"].tolist() == sorted(shown["trial"], reverse=True)
+    assert newest.index.tolist() == list(range(len(newest)))
     assert shown.columns.tolist() == ["trial", "state", "score", "macro AP", *EUOS25.names, "folds", "seconds"]
 
 

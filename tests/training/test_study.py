@@ -22,6 +22,7 @@ from milbench.data.targets import Targets
 from milbench.errors import ConfigError, StudyError
 from milbench.metrics import evaluate
 from milbench.models.mil import LossTerms, MILTaskAttnMixerWithAux
+from milbench.report import study_lines
 from milbench.run_config import ARTIFACT_PREFIX, PrunerConfig
 from milbench.tasks import EUOS25
 from milbench.training.claims import Claims
@@ -29,6 +30,7 @@ from milbench.training.cross_validation import MILCrossValidator
 from milbench.training.fold import Epoch
 from milbench.training.lease import lease
 from milbench.training.study import MILStudyRunner, cause
+from milbench.workspace import study_figures
 from runs import BEST_PARAMS, PINS, best_params, cv_run, finished, level, scripted, small_cv, trials_of
 
 
@@ -152,7 +154,9 @@ def test_an_interrupted_trial_fails_and_is_asked_for_again(tmp_path: Path) -> No
         runner(tmp_path / "stopped", trials=3, watch=interrupt).run()
     assert [trial.state for trial in trials_of(tmp_path / "stopped")] == [TrialState.COMPLETE, TrialState.FAIL]
     with scripted(CURVES[1:]):
-        runner(tmp_path / "stopped", trials=3).run()
+        again = runner(tmp_path / "stopped", trials=3).run()
+    assert study_figures(tmp_path / "stopped")[0] == {"COMPLETE": 3, "INTERRUPTED": 1}
+    assert "Trials: 3 complete, 1 interrupted" in study_lines(again, tmp_path)
     with scripted(CURVES):
         runner(tmp_path / "whole", trials=3).run()
     assert finished(tmp_path / "stopped") == finished(tmp_path / "whole")
@@ -329,6 +333,7 @@ def test_a_nan_fails_its_trial_and_not_the_study(tmp_path: Path, monkeypatch: py
     assert failed.state == TrialState.FAIL
     assert re.match(r"fold 1, epoch 0: parameter [\w.]+ became NaN", failed.user_attrs["failure"])
     assert [trial.state for trial in others] == [TrialState.COMPLETE, TrialState.COMPLETE]
+    assert study_figures(tmp_path)[0] == {"FAIL": 1, "COMPLETE": 2}
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_a_trial_is_pruned_by_the_mean() -> None:
             return trial.last_step == 1
 
     study = optuna.create_study(direction="maximize", pruner=Never())
-    with pytest.raises(optuna.TrialPruned, match="epoch 1: among the worst so far"):
+    with pytest.raises(optuna.TrialPruned, match="epoch 2: among the worst so far"):
         cross_validator().evaluate(CONFIG, study.ask())
     assert list(study.trials[0].intermediate_values) == [0, 1]
 
