@@ -18,7 +18,7 @@ with app.setup(hide_code=True):
     from milbench.jobs import resume, stop, submit
     from milbench.number_ui import Number
     from milbench.preparation import STEPS, Preparation, files_below, folder_named, found_at, name_for
-    from milbench.preparation_ui import fold_choice, job_buttons, prepare_settings
+    from milbench.preparation_ui import fold_choice, prepare_settings
     from milbench.tasks import load_tasks, write_tasks
     from milbench.workspace import scan
 
@@ -229,7 +229,7 @@ def prepare(plan, prepare_button, prepare_resume, prepare_stop, settings, states
     if prepare_resume.value:
         _said = ui.attempt(lambda: resume(_folder))
     _state = states()["prepare"]
-    _buttons = mo.hstack([prepare_button, *job_buttons(_state, prepare_stop, prepare_resume)], justify="start")
+    _buttons = mo.hstack([prepare_button, *ui.job_buttons(_state, prepare_stop, prepare_resume)], justify="start")
     ui.stack(_buttons, _said, _state and ui.progress(_state), _state and ui.log_box(_folder))
     return
 

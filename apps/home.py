@@ -14,8 +14,8 @@ with app.setup(hide_code=True):
     import marimo as mo
 
     from milbench import ui
-    from milbench.cost import counted
     from milbench.jobs import stop, submit
+    from milbench.plural import plural
     from milbench.promote_ui import links
     from milbench.report import number
     from milbench.workspace import clock, dashboard_url, scan, study_progress, study_url
@@ -106,7 +106,7 @@ def jobs(found):
     _rows = [[html.escape(job.kind), html.escape(ui.below(job.folder)), ui.progress(job), clock(job.updated)] for job in _shown]
     mo.stop(not _rows)
     _older = len(_here.jobs) - len(_shown)
-    _more = f'<p class="mb-dim">{counted(_older, "older job")}</p>' if _older else ""
+    _more = f'<p class="mb-dim">{plural(_older, "older job")}</p>' if _older else ""
     mo.Html(ui.section("Jobs") + ui.table(["What", "Folder", "State", "Updated"], _rows) + _more)
     return
 
@@ -185,7 +185,7 @@ def said(found):
         f"{len(_here.stores)} data sets, {len(_here.studies)} studies, {len(_here.finals)} final models",
         *(f"data set {store.name}: {store.molecules} molecules, {store.conformers} conformers" for store in _here.stores),
         *(
-            f"study {study.name}: {counted(study.finished, 'trial')}, best score {number(study.best_value)}"
+            f"study {study.name}: {plural(study.finished, 'trial')}, best score {number(study.best_value)}"
             for study in _here.studies
         ),
         *(f"final model {final.name}: macro AP {number(final.monitored['macro_ap'])}" for final in _here.finals),

@@ -22,9 +22,8 @@ with app.setup(hide_code=True):
     from milbench.jobs import read_job, resume, stop, submit
     from milbench.launch import LaunchPlan, beyond, free_name, from_url, new_study_folder, preview_batches, settings_of, to_url
     from milbench.machine import machine_line
-    from milbench.preparation_ui import job_buttons
     from milbench.report import number
-    from milbench.review.study import begun, shown_trials
+    from milbench.review.study import begun, score_words, shown_trials
     from milbench.search_ui import (
         budget_controls,
         budget_layout,
@@ -193,7 +192,7 @@ def progress(folder, go_on, seen, stop_it, watched):
     job = ui.job_state(folder)
     _state = mo.Html(ui.progress(job) if job is not None else '<span class="mb-dim">run from a terminal</span>')
     _links = mo.Html(ui.go("Review it", "study_review", study=watched.value))
-    _buttons = job_buttons(job, stop_it, go_on)
+    _buttons = ui.job_buttons(job, stop_it, go_on)
     _group = next(iter(read_job(folder).ids), "") if ui.is_active(job) else ""
     _machine = machine_line(int(_group) if _group.isdigit() and job.cluster == "local" else None)
     mo.vstack(
@@ -223,8 +222,7 @@ def live(folder, seen):
 @app.cell(hide_code=True)
 def trial_table(view):
     _shown = shown_trials(view, newest=True)
-    _scores = [name for name in _shown.select_dtypes("float") if name != "seconds"]
-    ui.grid(_shown, "Trials, the newest first", page_size=8, format_mapping=dict.fromkeys(_scores, number))  # NaN is –
+    ui.grid(_shown, "Trials, the newest first", page_size=8, format_mapping=score_words(_shown))
     return
 
 

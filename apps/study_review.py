@@ -22,7 +22,7 @@ with app.setup(hide_code=True):
     from milbench.review.importance import LEAST, importance
     from milbench.review.notes import STUDY, read_notes, write_note
     from milbench.review.promote import promotion
-    from milbench.review.study import pruning_points, read_study, shown_trials
+    from milbench.review.study import pruning_points, read_study, score_words, shown_trials
     from milbench.review.words import counts_line, parameter_rows, score_rows, spread_rows
     from milbench.trial_tables import rows
     from milbench.workspace import dashboard_url, study_files, study_folders
@@ -68,10 +68,8 @@ def view(folder, seen):
 @app.cell(hide_code=True)
 def glance(folder, found, study):
     _job = ui.job_state(folder)
-    _watch, _scores = (
-        ui.go("Watch, stop, go on", "hpo_launch", study=study.value),
-        ui.go("Scores", "scoreboard", run=study.value),
-    )
+    _watch = ui.go("Watch, stop, resume", "hpo_launch", study=study.value)
+    _scores = ui.go("Scores", "scoreboard", run=study.value)
     _state = [] if _job is None else [mo.Html(ui.progress(_job))]
     _head = [study, *_state, mo.Html(f"{_watch} &nbsp;·&nbsp; {_scores}")]
     mo.vstack(
@@ -93,7 +91,8 @@ def trial_table(found):
     _ticked = [place for place, trial in enumerate(_shown["trial"]) if str(trial) in _asked]
     _gone = [f"trial {text} is not here" for text in _asked if text not in {str(trial) for trial in _shown["trial"]}]
     _label = "; ".join(["Tick the trials to look at", *_gone])
-    picked = ui.grid(_shown, _label, selection="multi", initial_selection=_ticked, page_size=8)
+    _how = {"initial_selection": _ticked, "format_mapping": score_words(_shown)}
+    picked = ui.grid(_shown, _label, selection="multi", page_size=8, **_how)
     picked
     return (picked,)
 

@@ -12,7 +12,7 @@ from milbench.files import content_hash, read_json, write_json
 from milbench.flags import flags_of
 from milbench.jobs import Job, submit
 from milbench.launch import LaunchPlan, middle_config
-from milbench.report import counted
+from milbench.plural import plural
 from milbench.run_config import CostConfig, PipelineConfig
 from milbench.workers import environments
 
@@ -38,14 +38,14 @@ class Cost:
         fold_s = self.epoch_s * max_epochs
         trial_s = fold_s * self.folds
         rounds = -(-trials // workers)
-        batches = f"{counted(self.steps, 'batch', 'batches')} of {self.batch_size}, and the validation"
+        batches = f"{plural(self.steps, 'batch', 'batches')} of {self.batch_size}, and the validation"
         beside = "one after the other" if workers == 1 else f"{workers} at a time"
         return [
             ("An epoch of a fold", duration(self.epoch_s), batches),
-            ("A fold", duration(fold_s), counted(max_epochs, "epoch")),
-            ("A trial", duration(trial_s), counted(self.folds, "fold")),
-            ("The study", duration(trial_s * rounds), f"{counted(trials, 'trial')}, {beside}"),
-            ("Memory", f"{self.memory_mb * workers / 1024:.1f} GiB", counted(workers, "worker")),
+            ("A fold", duration(fold_s), plural(max_epochs, "epoch")),
+            ("A trial", duration(trial_s), plural(self.folds, "fold")),
+            ("The study", duration(trial_s * rounds), f"{plural(trials, 'trial')}, {beside}"),
+            ("Memory", f"{self.memory_mb * workers / 1024:.1f} GiB", plural(workers, "worker")),
         ]
 
     @property
@@ -91,7 +91,7 @@ def _device(config: PipelineConfig) -> str:
         return f"one {torch.cuda.get_device_name(0)} ({config.precision})"
     threads = int(next(environments(config.workers, []))["OMP_NUM_THREADS"])
     torch.set_num_threads(threads)
-    return f"{counted(threads, 'core')} of this machine ({config.precision})"
+    return f"{plural(threads, 'core')} of this machine ({config.precision})"
 
 
 def cost_folder(root: Path, plan: LaunchPlan) -> Path:

@@ -1,11 +1,9 @@
-"""How the data app asks for a preparation: what to make, with which folds, and which buttons there are for its job."""
+"""How the data app asks for a preparation: what to make, and with which folds."""
 
 from typing import Any
 
 import marimo as mo
 
-from milbench import ui
-from milbench.jobs import JobState
 from milbench.prepare_config import PrepareConfig
 
 MADE, NONE_MADE = "with the folds made above", "without folds: none are made above yet"
@@ -29,10 +27,3 @@ def prepare_settings() -> Any:
 def fold_choice(made: bool) -> mo.ui.checkbox:
     """Whether to prepare with the folds that were made; there is no choice before some are."""
     return mo.ui.checkbox(value=made, disabled=not made, label=MADE if made else NONE_MADE)
-
-
-def job_buttons(state: JobState | None, stop: Any, resume: Any) -> list[Any]:
-    """The buttons that do something for a job as it is: to stop it while it goes on, to resume it where it did not end well."""
-    if ui.is_active(state):
-        return [stop]
-    return [resume] if state is not None and state.state != "done" else []

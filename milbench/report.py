@@ -14,11 +14,6 @@ def number(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.3f}"
 
 
-def counted(n: int, one: str, more: str = "") -> str:
-    """1 batch, 2 batches."""
-    return f"{n:,} {one if n == 1 else more or one + 's'}"
-
-
 def metrics_lines(metrics: dict[str, Any]) -> list[str]:
     """Per-task AP and ROC-AUC with the prevalence beside them; `metrics` as `Metrics.to_dict` gives it."""
     width = max(len(name) for name in metrics["tasks"])

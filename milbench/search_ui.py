@@ -14,7 +14,7 @@ from milbench.launch import GROUPS, BatchPreview, LaunchPlan, chosen_in, searche
 from milbench.machine import gpus
 from milbench.number_ui import Number
 from milbench.params import Param
-from milbench.report import counted
+from milbench.plural import plural
 from milbench.tasks import TaskSet
 
 NUMBERS = {
@@ -84,9 +84,9 @@ def preview_words(shown: BatchPreview) -> str:
     """An epoch's batches in a sentence or two, Markdown. A batch larger than the fold's molecules holds them several times."""
     rare, size, positives = shown.rarest, shown.batch_size, int(shown.summary["positives"].to_numpy().min())
     words = (
-        f"An epoch of a fold is **{counted(len(shown.batches), 'batch', 'batches')} of {size}** "
-        f"from {counted(shown.molecules, 'molecule')}. {rare['endpoint']}, the rarest, has "
-        f"{counted(positives, 'positive')}: **{rare['mean']:.1f} of the {size} places in a batch** "
+        f"An epoch of a fold is **{plural(len(shown.batches), 'batch', 'batches')} of {size}** "
+        f"from {plural(shown.molecules, 'molecule')}. {rare['endpoint']}, the rarest, has "
+        f"{plural(positives, 'positive')}: **{rare['mean']:.1f} of the {size} places in a batch** "
         f"(plain shuffling: {rare['shuffled']:.2f}), each drawn {rare['repeats']:.1f} times an epoch."
     )
     if size <= shown.molecules:

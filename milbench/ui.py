@@ -286,12 +286,22 @@ def progress(state: JobState) -> str:
     words = "" if state.stage == state.state else state.stage
     if state.state in {"failed", "lost"}:
         return f"<span>{tag(state.state)} {html.escape(words)}</span>"
+    if state.state == "stopped":  # why is no unit of what was done
+        why = f'<span class="mb-dim">{html.escape(words)}</span>'
+        return f"<span>{tag(state.state)} {bar(state.done, state.total)} {why}</span>"
     return f"<span>{tag(state.state)} {bar(state.done, state.total, words)}</span>"
 
 
 def is_active(state: JobState | None) -> bool:
     """Whether a job is still going on."""
     return state is not None and state.state in {"queued", "running"}
+
+
+def job_buttons(state: JobState | None, stop: Any, resume: Any) -> list[Any]:
+    """The buttons that do something for a job as it is: to stop it while it goes on, to resume it where it did not end well."""
+    if is_active(state):
+        return [stop]
+    return [resume] if state is not None and state.state != "done" else []
 
 
 def job_state(folder: Path) -> JobState | None:

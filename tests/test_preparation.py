@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from milbench import ui
 from milbench.cli import main
 from milbench.errors import ConfigError
 from milbench.jobs import JobState
 from milbench.palette import STATES
 from milbench.preparation import STEPS, Preparation, files_below, folder_named, found_at, name_for
-from milbench.preparation_ui import MADE, NONE_MADE, fold_choice, job_buttons
+from milbench.preparation_ui import MADE, NONE_MADE, fold_choice
 from milbench.workspace import scan
 
 SMILES = ("CCO", "c1ccccc1", "CC(C)O", "Cc1ccccc1", "CCN", "c1ccncc1", "CCCO", "Oc1ccccc1", "CCOC", "Nc1ccccc1")
@@ -77,10 +78,10 @@ def test_folds_can_be_asked_for_once_they_are_made() -> None:
 
 def test_a_job_is_stopped_while_it_goes_on_and_resumed_where_it_did_not_end_well(tmp_path: Path) -> None:
     job = JobState("prepare", "prepare", "stopped", "", 8, 62, None, None, tmp_path, (), "local")
-    shown = {state: job_buttons(dataclasses.replace(job, state=state), "stop", "resume") for state in STATES}
+    shown = {state: ui.job_buttons(dataclasses.replace(job, state=state), "stop", "resume") for state in STATES}
     assert [state for state, buttons in shown.items() if buttons == ["stop"]] == ["queued", "running"]
     assert [state for state, buttons in shown.items() if buttons == ["resume"]] == ["stopped", "failed", "lost"]
-    assert job_buttons(None, "stop", "resume") == []
+    assert ui.job_buttons(None, "stop", "resume") == []
 
 
 @pytest.mark.parametrize("name", ["..", "../evil", ".hidden", "a b", "a;b"])

@@ -14,10 +14,10 @@ from milbench.chem.shards import run_shards
 from milbench.chem.work import Work, asked, open_work
 from milbench.data.manifest import read_manifest, recipe_there
 from milbench.files import make_folder, sweep_orphans
+from milbench.plural import plural
 from milbench.prepare_config import PrepareConfig
 from milbench.progress import progress
 from milbench.recipe import RECIPE
-from milbench.report import counted
 from milbench.rerun import alone, refuse_other
 from milbench.tasks import load_tasks
 
@@ -63,7 +63,7 @@ def as_like(config: PrepareConfig) -> PrepareConfig:
 def _compute(config: PrepareConfig, work: Work) -> None:
     """Compute the shards that are not finished yet, here or on the cluster."""
     todo = work.unfinished
-    there = counted(work.n_rows, "row"), counted(work.n_shards, "shard"), work.n_shards - len(todo)
+    there = plural(work.n_rows, "row"), plural(work.n_shards, "shard"), work.n_shards - len(todo)
     log.info("prepare: %s in %s, %d of them finished before", *there)
     finished = max(work.n_rows - len(todo) * config.shard_size, 0) if todo else work.n_rows
     with progress("molecules", work.n_rows, finished) as advance:

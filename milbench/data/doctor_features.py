@@ -9,7 +9,7 @@ from scipy import stats
 
 from milbench.data.finding import Finding, listed
 from milbench.data.labelled import Labelled
-from milbench.report import counted
+from milbench.plural import plural
 from milbench.seeds import stream
 
 SUSPICIOUS, CERTAIN = 0.95, 0.999
@@ -271,7 +271,7 @@ def _aucs(x: np.ndarray, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _leak(table: str, name: str, aucs: dict[str, float]) -> Finding:
     best = max(abs(auc - 0.5) + 0.5 for auc in aucs.values())
     which = listed([f"{column} ({auc:.3f})" for column, auc in aucs.items()])
-    what = f"{name}: {counted(len(aucs), f'{table} column predicts', f'{table} columns predict')} it alone, by ROC-AUC: {which}"
+    what = f"{name}: {plural(len(aucs), f'{table} column predicts', f'{table} columns predict')} it alone, by ROC-AUC: {which}"
     means = "No descriptor of a molecule does that: such a column is usually the label, the measurement, or made from them."
     details = {"endpoint": name, "table": table, "auc": aucs}
     severity = "error" if best >= CERTAIN else "warning"

@@ -6,7 +6,7 @@ import numpy as np
 
 from milbench.data.finding import Finding, listed
 from milbench.data.labelled import Labelled
-from milbench.report import counted
+from milbench.plural import plural
 
 FEW_POSITIVES = 15
 """Fewer than three a fold of five: the AP of such a fold is mostly chance."""
@@ -24,7 +24,7 @@ def label_findings(molecules: Labelled) -> Iterator[Finding]:
     for split in dict.fromkeys(molecules.split.tolist()):
         rows = molecules.split == split
         if not known[rows].any():
-            what = f"{counted(int(rows.sum()), f'molecule of split {split} has', f'molecules of split {split} have')} no label"
+            what = f"{plural(int(rows.sum()), f'molecule of split {split} has', f'molecules of split {split} have')} no label"
             yield Finding("labels", "info", what, details={"split": split, "molecules": int(rows.sum())})
             continue
         for t, name in enumerate(molecules.names):
@@ -58,7 +58,7 @@ def bag_findings(molecules: Labelled, offsets: np.ndarray) -> Iterator[Finding]:
     yield Finding("bags", "info", what, details={"low": low, "median": middle, "high": high})
     empty = np.flatnonzero(sizes == 0)
     if empty.size:
-        what = f"{counted(empty.size, 'molecule has', 'molecules have')} no conformer"
+        what = f"{plural(empty.size, 'molecule has', 'molecules have')} no conformer"
         do = f"See why they failed ({', '.join(molecules.ids[empty[:5]])}), or keep them with --keep_empty_bags."
         details = {"molecules": empty.size, "ids": molecules.ids[empty[:100]].tolist()}
         yield Finding("bags", "warning", what, "They are dropped, or predicted from 2D alone.", do, details)

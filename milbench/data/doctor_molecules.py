@@ -8,7 +8,7 @@ import pandas as pd
 
 from milbench.data.finding import Finding
 from milbench.data.labelled import Labelled
-from milbench.report import counted
+from milbench.plural import plural
 
 _KEYS = ("inchikey", "InChIKey")
 
@@ -55,7 +55,7 @@ def _ids(molecules: Labelled, rows: np.ndarray) -> list[str]:
 def _described(molecules: Labelled, rows: np.ndarray, code: np.ndarray) -> Iterator[Finding]:
     """Findings about the molecules `rows`, each of which has a twin of the same `code`."""
     count = len(np.unique(code))
-    appear = counted(count, "molecule appears", "molecules appear")
+    appear = plural(count, "molecule appears", "molecules appear")
     what = f"{appear} {len(rows):,} times (InChIKey of the largest fragment, neutralised)"
     do = "Keep one of each, or fold by scaffold so that twins stay together."
     yield Finding("duplicates", "info", what, "Twins in two folds make validation easier than it is.", do, {"molecules": count})
@@ -80,7 +80,7 @@ def _described(molecules: Labelled, rows: np.ndarray, code: np.ndarray) -> Itera
         conflict[known] = _several(code[known], y[known])
         if conflict.any():
             number = len(np.unique(code[conflict]))
-            have = counted(number, "molecule has", "molecules have")
+            have = plural(number, "molecule has", "molecules have")
             what = f"{name}: {have} two labels, e.g. {_examples(molecules, rows, code, conflict)}"
             means = "At least one label of each is noise, or a salt or a well behaves differently."
             details = {"endpoint": name, "ids": _ids(molecules, rows[conflict])}
@@ -88,7 +88,7 @@ def _described(molecules: Labelled, rows: np.ndarray, code: np.ndarray) -> Itera
 
 
 def _are(codes: np.ndarray) -> str:
-    return counted(len(np.unique(codes)), "molecule is", "molecules are")
+    return plural(len(np.unique(codes)), "molecule is", "molecules are")
 
 
 def _several(code: np.ndarray, values: np.ndarray) -> np.ndarray:

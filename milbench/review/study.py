@@ -1,6 +1,7 @@
 """A study read once into tables; a study that is running is read without being disturbed."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from milbench.errors import StudyError
+from milbench.report import number
 from milbench.review.epochs import epochs_table
 from milbench.trial_tables import curves_table, folds_table, params_table, rows, spread, trials_table
 from milbench.workspace import open_study, study_files
@@ -139,6 +141,11 @@ def shown_trials(view: StudyView, newest: bool = False) -> pd.DataFrame:
     shown = pd.DataFrame({new: view.trials[old] for old, new in names.items()}).round(3).round({"seconds": 0})
     by, ascending = (["trial"], [False]) if newest else (["score", "trial"], [False, True])
     return shown.sort_values(by, ascending=ascending, ignore_index=True)
+
+
+def score_words(shown: pd.DataFrame) -> dict[str, Callable[[float], str]]:
+    """How the scores of `shown_trials` are written, by column: with three digits, and – where there is none."""
+    return {name: number for name in shown.select_dtypes("float") if name != "seconds"}
 
 
 def pruning_points(view: StudyView) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from milbench.report import counted, number
+from milbench.plural import plural
+from milbench.report import number
 from milbench.review.compare import Comparison
 from milbench.review.study import StudyView
 from milbench.trial_tables import rows
@@ -23,7 +24,7 @@ def value_text(value: Any) -> str:
 def counts_line(view: StudyView) -> str:
     """How many trials, how they ended, and the best one."""
     states = ", ".join(f"{n} {state}" for state, n in sorted(view.counts().items()))
-    trials = counted(len(view.trials), "trial")
+    trials = plural(len(view.trials), "trial")
     if view.best is None:
         return f"{trials} ({states}), none complete yet"
     best = rows(view.by_trial, trial=view.best).iloc[0]
