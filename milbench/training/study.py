@@ -146,6 +146,7 @@ class MILStudyRunner:
                     write_cards(study, self.validator.data.tasks.names, self.folder)
                 self._refuse_failing(study, first)
             forget_work(self.folder / TRIALS_WORK)
+            own.sweep()  # after workers that were killed before they had a trial
         return study
 
     def _run_trial(self, claims: Claims, claimed: FrozenTrial) -> None:

@@ -320,6 +320,15 @@ def test_after_a_failed_trial_other_parameters_are_asked_for(tmp_path: Path, mon
     assert failed.params != complete.params
 
 
+def test_a_worker_that_was_killed_before_its_first_trial_leaves_no_lock(tmp_path: Path) -> None:
+    with lease(tmp_path / "workers") as killed:
+        pass
+    (tmp_path / "workers" / f"{killed.name}.lock").touch()
+    with scripted(CURVES):
+        runner(tmp_path, trials=1).run()
+    assert not list((tmp_path / "workers").glob("*.lock"))
+
+
 def test_a_nan_fails_its_trial_and_not_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, calls = MILTaskAttnMixerWithAux.loss, iter(range(1000))
 
