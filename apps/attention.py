@@ -158,7 +158,7 @@ def exports(attention, everyone, look):
         disabled=look.positions is None,
     )
     _words = "This endpoint's molecules (Parquet)"
-    _table = mo.download(lambda: ui.parquet(everyone), filename="attention.parquet", label=_words)
+    _table = mo.download(lambda: everyone.to_parquet(index=False), filename="attention.parquet", label=_words)
     delete = mo.ui.run_button(label="Take conformers away")
     mo.hstack([_sdf, _table, ui.dim("The camera above a chart saves it as PNG.")], justify="start", align="center")
     return (delete,)

@@ -16,7 +16,6 @@ How an app is written (`apps/home.py` is the example) and tested:
 """
 
 import html
-import io
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -353,13 +352,6 @@ def picture(svg: str, words: str) -> str:
     """A drawing on white, so that it is seen on a dark ground too, HTML; `words` say what it shows."""
     ground = "background:#fff;border-radius:.5rem;padding:.3rem;display:inline-block"
     return f'<div style="{ground}" role="img" aria-label="{html.escape(words)}">{svg}</div>'
-
-
-def parquet(data: pd.DataFrame) -> bytes:
-    """A table as a Parquet file, to download."""
-    buffer = io.BytesIO()
-    data.to_parquet(buffer, index=False)
-    return buffer.getvalue()
 
 
 def dim(words: str) -> mo.Html:
