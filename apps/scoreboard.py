@@ -13,7 +13,7 @@ with app.setup(hide_code=True):
 
     from milbench import figures, ui
     from milbench.data.curves import best_threshold, confusion
-    from milbench.data.results import read_result, result_files
+    from milbench.data.results import comparable, read_result, result_files
     from milbench.data.scoreboard import LEVEL, at_first, behind, board, compared
     from milbench.errors import MilbenchError
     from milbench.number_ui import Number
@@ -169,20 +169,13 @@ def url_of_more(endpoint, other, threshold):
 
 
 @app.cell(hide_code=True)
-def choose_other(files, part, run):
-    _this = f"{run.value}, {part.value}"
-    _others = [title for title, (_, where) in files.items() if title != _this and where == part.value]
+def choose_other(files, part, result):
+    _places = {title: result_files(run)[where] for title, (run, where) in files.items() if where == part.value}
+    _others = [title for title, place in _places.items() if title != result.title and comparable(place, result)]
     other = ui.picker("against", ["nothing", *_others], "Compare with", within=True)
-    mo.vstack(
-        [
-            mo.Html(ui.section("Is another run better?")),
-            other
-            if _others
-            else mo.Html(
-                f'<p class="mb-dim">No other run has {part.value} predictions yet. {ui.go("Launch one", "hpo_launch")}</p>'
-            ),
-        ]
-    )
+    _none = f"No other run has {part.value} predictions of these molecules yet. {ui.go('Launch one', 'hpo_launch')}"
+    _asked = other if _others else mo.Html(f'<p class="mb-dim">{_none}</p>')
+    mo.vstack([mo.Html(ui.section("Is another run better?")), _asked])
     return (other,)
 
 

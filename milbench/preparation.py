@@ -1,9 +1,13 @@
 """A data set on its way from a file to a bag store: where each step lies, and the command that does it. Loads no torch."""
 
+import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from milbench.errors import ConfigError
 from milbench.prepare_config import SUFFIXES
@@ -11,6 +15,7 @@ from milbench.storage_url import STUDY_FILE
 
 STEPS = ("import", "doctor", "folds", "prepare")
 DEPTH, MOST_FILES = 4, 200
+_NO_STRUCTURE = {"id", "split", "plate", "well"}
 _NAME = re.compile(r"[\w][\w.\-]*")
 
 
@@ -110,7 +115,9 @@ def name_for(path: Path) -> str:
 
 
 def files_below(root: Path, depth: int = DEPTH) -> list[Path]:
-    """Files below `root` that can be prepared, at most `MOST_FILES`; not those of stores, studies and unfinished work."""
+    """Files below `root` that can be prepared, at most `MOST_FILES`; not those of stores, studies and unfinished work, nor
+    tables that have no text to be a SMILES, such as predictions.
+    """
     if not root.is_dir() or (root / "manifest.json").is_file() or (root / STUDY_FILE).is_file():
         return []
     found, folders = [], []
@@ -119,8 +126,37 @@ def files_below(root: Path, depth: int = DEPTH) -> list[Path]:
             continue
         if path.is_dir():
             folders.append(path)
-        elif path.suffix in SUFFIXES:
+        elif path.suffix in SUFFIXES and _may_hold_molecules(path):
             found.append(path)
     for folder in folders if depth else ():
         found += files_below(folder, depth - 1)
     return found[:MOST_FILES]
+
+
+def _may_hold_molecules(path: Path) -> bool:
+    """Whether a file is no table, or one with a column of text that can be SMILES, or cannot be read: to choose it says why."""
+    try:
+        if path.suffix == ".parquet":
+            texts = [field.name for field in pq.read_schema(path) if _is_text(field.type)]
+        elif path.suffix == ".csv":
+            with path.open(newline="", encoding="utf-8", errors="replace") as file:
+                first = next(csv.DictReader(file), None)
+            texts = None if first is None else [name for name, value in first.items() if name and not _is_number(value)]
+        else:
+            texts = None
+    except (pa.ArrowException, OSError, csv.Error):
+        return True
+    return texts is None or any(name.lower() not in _NO_STRUCTURE for name in texts)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value))
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        float(text or "nan")
+    except ValueError:
+        return False
+    return True

@@ -242,7 +242,7 @@ BAD = {
     no_shared_id: "feat2d_scaled.parquet: shares no ID with",
     nan_feature: "feat3d_scaled.parquet, row 8, column geom_01: got nan, want a finite float32; mend the table, or impute",
     inf_feature: "feat2d_scaled.csv, row 1, column mol_02: got inf",
-    no_positives: "fold 1: no positive of any endpoint among its 15 validation molecules; make other folds",
+    no_positives: "fold 2: no positive of any endpoint among its 15 validation molecules; make other folds",
     fraction_as_fold: "labels.parquet, row 1, column cv_fold: got 0.5, want a whole number or empty",
     unknown_component: "'foo': is not registered, want one of gated_attention, max_pool, mean_pool, task_attention_pool",
     out_of_range: "--fix lr: lr is out of range, got 5.0, want from 1e-06 to 0.1 (searched: 8e-05 to 0.0008 (log))",

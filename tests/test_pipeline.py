@@ -449,7 +449,7 @@ def test_a_fold_without_positives_is_told_before_the_study_is_made(tables: Synth
     labels.loc[labels["cv_fold"] == 2, list(EUOS25.names)] = 0
     labels.to_parquet(tmp_path / "labels.parquet")
     own = dataclasses.replace(tables, labels=tmp_path / "labels.parquet")
-    with pytest.raises(DataError, match=r"fold 2: no positive of any endpoint among its .* validation molecules"):
+    with pytest.raises(DataError, match=r"fold 3: no positive of any endpoint among its .* validation molecules"):
         run(config_for(own, tmp_path / "study"))
     assert {path.name for path in (tmp_path / "study").iterdir()} == {"log.txt", "status.json"}
 

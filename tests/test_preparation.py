@@ -112,6 +112,25 @@ def test_files_of_stores_studies_and_unfinished_work_are_not_offered(tmp_path: P
     assert files_below(tmp_path / "nothing") == []
 
 
+def test_a_table_without_text_that_can_be_smiles_is_not_offered(tmp_path: Path) -> None:
+    tables = {
+        "own": pd.DataFrame({"Molecule": ["a"], "Structure": ["CCO"], "active": [1]}),
+        "folds": pd.DataFrame({"ID": ["a"], "split": ["train"], "cv_fold": [0]}),
+        "predictions": pd.DataFrame({"ID": ["a"], "pred_x": [0.5], "label_x": [1.0]}),
+        "categories": pd.DataFrame({"ID": ["a"], "smiles": pd.Categorical(["CCO"])}),
+    }
+    for name, table in tables.items():
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    (tmp_path / "torn.parquet").write_text("torn")
+    (tmp_path / "z.smi").write_text("CCO a\n")
+    offered = {path.name for path in files_below(tmp_path)}
+    assert offered == {f"{name}.{kind}" for name in ("own", "categories") for kind in ("csv", "parquet")} | {
+        "torn.parquet",
+        "z.smi",
+    }
+
+
 def test_a_path_is_looked_for_in_the_workspace_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "here.csv").touch()

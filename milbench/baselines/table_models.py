@@ -84,9 +84,7 @@ def predict_fold(model: TableModel, fold: FoldData, rows: np.ndarray) -> np.ndar
     for t in range(out.shape[1]):
         problem = _problem(fold, t, model.seed, model.balanced)
         if len(np.unique(problem.y)) < 2:
-            log.warning(
-                "fold %d, endpoint %d: one class alone among its training molecules, nothing is learned", fold.number, t
-            )
+            log.warning("%s, endpoint %d: one class alone among its training molecules, nothing is learned", fold.label, t + 1)
             out[:, t] = fold.stats.prevalence[t]
             continue
         out[:, t] = models(problem)(asked)

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from milbench.chem.inputs import ID, STRUCTURE, read_rows
+from milbench.chem.molecules import unreadable
 from milbench.chem.sdf import read_records
 from milbench.data.labelled import SMILES_COLUMNS, endpoint_columns, label_column
 from milbench.data.manifest import read_manifest, read_parquet
@@ -17,11 +18,14 @@ from milbench.data.recent import recent
 from milbench.data.tables import Table, read_table
 from milbench.errors import DataError
 from milbench.files import read_array
+from milbench.plural import plural
 from milbench.prepare_config import PrepareConfig
 from milbench.tasks import TaskSet
 
 SDF_MOLECULES = 2000
 """Molecules of an .sdf that are looked at: coordinates are long to read."""
+PARSED = 1000
+"""SMILES that are tried; all of them are when a data set is examined or prepared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +97,26 @@ def _file(config: PrepareConfig, table: Table, tasks: TaskSet, empty: int) -> Lo
         sizes = np.array([len(records) for _, records in read])
         structures = [getattr(found, "smiles", found.source) for found, _ in read]
         notes += [f"the first {len(table)} molecules are shown"] * (len(table) >= SDF_MOLECULES)
+    else:
+        notes += _unreadable(table.column(ID).to_pylist()[:PARSED], structures)
     split = table.column(config.split_col).to_pylist() if config.split_col in table.names else ["train"] * len(table)
     columns: dict[str, Any] = {"ID": table.column(ID).to_pylist(), "smiles": structures, "split": split}
     names = tuple(endpoint.name for endpoint in present)
     y = np.stack(labels, axis=1) if labels else np.empty((len(table), 0))
     suggested = _suggested(config, tasks) if unlabelled else ()
     return Look(_with_labels(columns, names, y), tasks.names, names, y, sizes, tuple(notes), suggested, unlabelled)
+
+
+def _unreadable(ids: list[str], structures: list[str]) -> list[str]:
+    """A note on those of `ids` whose SMILES gives no molecule, if there are any."""
+    wrong = {name: why for name, smiles in zip(ids, structures, strict=False) if (why := unreadable(smiles))}
+    if not wrong:
+        return []
+    of = f"the first {len(ids):,}" if len(ids) < len(structures) else f"{len(ids):,}"
+    name, why = next(iter(wrong.items()))
+    return [
+        f"{plural(len(wrong), 'SMILES', 'SMILES')} of {of} give no molecule and will be left out, first that of {name} ({why})"
+    ]
 
 
 def _suggested(config: PrepareConfig, tasks: TaskSet) -> tuple[str, ...]:

@@ -57,6 +57,12 @@ def standardise(smiles: str, neutralise: bool = True) -> Molecule | Rejected:
     return _finish(smiles, mol, changes)
 
 
+def unreadable(smiles: str) -> str:
+    """Why a SMILES string gives no molecule; '' where it gives one. Quicker than `standardise`, which may refuse more."""
+    mol = _parse(smiles.strip())
+    return mol if isinstance(mol, str) else ""
+
+
 def _finish(source: str, mol: Chem.Mol, changes: list[str]) -> Molecule | Rejected:
     if mol.GetNumHeavyAtoms() == 0:
         return Rejected(source, "no heavy atom")

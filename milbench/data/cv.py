@@ -65,6 +65,11 @@ class FoldData:
     stats: FoldStats
 
     @property
+    def label(self) -> str:
+        """This fold for people, who count from 1."""
+        return f"fold {self.number + 1}"
+
+    @property
     def scaled(self) -> ScaledBags:
         """All molecules, standardised as this fold's model sees them."""
         return ScaledBags(self.bags, self.stats.scale2d, self.stats.scale_inst)
@@ -166,7 +171,7 @@ class MILCVData:
             wrong = np.flatnonzero(~(np.isfinite(scaler.mean) & np.isfinite(scaler.scale)))
             if wrong.size:
                 do = "mend the feature, or impute with the training fold's median"
-                raise DataError(f"fold {k}", "NaN or inf among the training molecules", column=names[wrong[0]], do=do)
+                raise DataError(f"fold {k + 1}", "NaN or inf among the training molecules", column=names[wrong[0]], do=do)
         if scale2d is not None and scale_inst is not None and self.scaling.clip:
             self._say_what_is_clipped(k, count_clipped(scale2d, bags.x2d, train), count_clipped(scale_inst, bags.xinst, rows))
         return FoldStats(
@@ -181,7 +186,7 @@ class MILCVData:
         said = (
             "fold %d: %d 2D values (%d columns) and %d conformer values (%d columns) of training molecules are clipped at %g sd"
         )
-        log.info(said, k, *in_2d, *in_inst, self.scaling.clip)
+        log.info(said, k + 1, *in_2d, *in_inst, self.scaling.clip)
 
     def _say_what_is_missing(self, fold: FoldData) -> None:
         """No positive at all is an error; a task without positives in training or validation is named once."""
@@ -189,10 +194,10 @@ class MILCVData:
             positives = (self.bags.raw.y[rows] == 1).sum(axis=0)
             if not positives.any():
                 raise DataError(
-                    f"fold {fold.number}",
+                    fold.label,
                     f"no positive of any endpoint among its {len(rows)} {part} molecules",
                     do="make other folds",
                 )
             for name, count in zip(self.tasks.names, positives, strict=True):
                 if not count:
-                    log.warning("fold %d: %s has no positive among the %s molecules", fold.number, name, part)
+                    log.warning("%s: %s has no positive among the %s molecules", fold.label, name, part)

@@ -78,6 +78,6 @@ def check_positives(fold: np.ndarray, y: np.ndarray, names: Sequence[str], min_p
     for t, name in enumerate(names):
         counts = np.bincount(fold[(y[:, t] == 1) & (fold >= 0)], minlength=int(fold.max()) + 1)
         if counts.min() < min_positives:
-            what = f"{name} has {int(counts.min())} positives in fold {int(counts.argmin())} ({int(counts.sum())} in all)"
+            what = f"{name} has {int(counts.min())} positives in fold {int(counts.argmin()) + 1} ({int(counts.sum())} in all)"
             do = "make fewer folds, group otherwise, or ask for fewer (--min_positives)"
             raise DataError("folds", what, want=f"{min_positives} or more in each", do=do)

@@ -11,9 +11,10 @@ import pandas as pd
 
 from milbench.data.recent import recent
 from milbench.data.scoring import by_molecule
-from milbench.data.tables import Table, read_table
+from milbench.data.tables import Table, open_table, read_table
 from milbench.errors import DataError
 from milbench.files import content_hash, make_folder, write_table
+from milbench.plural import plural
 from milbench.run_config import FINAL_FOLDER, OOF_FILE, PREDICTIONS_FILE
 
 OUT_OF_FOLD, LEADERBOARD = "out of fold", "leaderboard"
@@ -97,6 +98,18 @@ def result_files(study: str | Path) -> dict[str, Path]:
     return {part: Path(study) / path for part, path in FILES.items() if (Path(study) / path).is_file()}
 
 
+def comparable(path: str | Path, result: Result) -> bool:
+    """Whether a table of predictions has an endpoint and a molecule of `result`; also where it cannot be read: to choose it
+    says why.
+    """
+    try:
+        table = open_table(path, ("ID",))
+        ids = table.text("ID")
+    except DataError:
+        return True
+    return any(f"pred_{name}" in table.names for name in result.names) and bool(pd.Index(result.ids).isin(ids).any())
+
+
 def fold_note(a: Result, b: Result) -> str:
     """What to remember where two results are out of different numbers of folds; '' where alike or unknown."""
     if a.folds == b.folds or not (a.folds and b.folds):
@@ -141,11 +154,11 @@ def shared(a: Result, b: Result) -> tuple[Result, Result, tuple[str, ...]]:
     differ = ~((one.y == other.y) | (np.isnan(one.y) & np.isnan(other.y)))
     one.y[differ] = other.y[differ] = np.nan
     counts = {
-        "molecules of one run alone": len(a.ids) + len(b.ids) - 2 * int(both.sum()),
-        "labels that the runs do not agree on": int(differ.sum()),
-        "endpoints of one run alone": len(a.names) + len(b.names) - 2 * len(names),
+        ("molecule", "of one run alone"): len(a.ids) + len(b.ids) - 2 * int(both.sum()),
+        ("label", "that the runs do not agree on"): int(differ.sum()),
+        ("endpoint", "of one run alone"): len(a.names) + len(b.names) - 2 * len(names),
     }
-    left_out = [f"{count:,} {what} left out" for what, count in counts.items() if count]
+    left_out = [f"{plural(count, noun)} {which} left out" for (noun, which), count in counts.items() if count]
     return one, other, tuple(filter(None, [fold_note(a, b), *left_out]))
 
 

@@ -154,7 +154,7 @@ class MILCrossValidator:
             trial.set_user_attr(f"fold_{k}_{name}", value)
         if result.halved and "out_of_memory" not in trial.user_attrs:
             half = (config.optimization.batch_size + 1) // 2
-            trial.set_user_attr("out_of_memory", f"fold {k}: {half} molecules at a time, the effective batch unchanged")
+            trial.set_user_attr("out_of_memory", f"fold {k + 1}: {half} molecules at a time, the effective batch unchanged")
 
     def _hook(self, trial: optuna.Trial | None, k: int, min_w: float) -> Callable[[Epoch], None]:
         show = self._watching(trial, k, min_w)

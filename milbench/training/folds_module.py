@@ -114,7 +114,7 @@ class FoldsModule(lightning.LightningModule):
             own = losses[: self.lengths[k], place]
             self.train_loss[k] = float(own.mean()) if len(own) else self.train_loss[k]
             self.val_logits[k] = everything[place, : len(rows)].copy()
-            refuse_nan(f"fold {fold.number}", self.current_epoch, self.model_of(k), self.val_logits[k], float(own.sum()))
+            refuse_nan(fold.label, self.current_epoch, self.model_of(k), self.val_logits[k], float(own.sum()))
             self.metrics[k] = evaluate(raw.y[rows], self.val_logits[k], raw.w[rows], self.tasks)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

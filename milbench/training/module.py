@@ -51,7 +51,7 @@ class MILModule(lightning.LightningModule):
     @property
     def label(self) -> str:
         """What is trained, for messages."""
-        return f"fold {self.fold.number}"
+        return self.fold.label
 
     def steps_at(self, batch_idx: int) -> bool:
         """Whether the optimizer steps after this batch of an epoch."""
@@ -100,12 +100,12 @@ class MILModule(lightning.LightningModule):
             self.halved = True
         free_memory()
         half = (self.hpo.optimization.batch_size + 1) // 2
-        where = f"fold {self.fold.number}, epoch {self.current_epoch}"
+        where = f"{self.label}, epoch {self.current_epoch + 1}"
         log.warning("%s: out of memory; goes on with %d molecules at a time, the effective batch stays", where, half)
         return self._within_memory(again, again)
 
     def _too_large(self) -> StudyError:
-        where, size = f"fold {self.fold.number}, epoch {self.current_epoch}", self.hpo.optimization.batch_size
+        where, size = f"{self.label}, epoch {self.current_epoch + 1}", self.hpo.optimization.batch_size
         what = f"out of memory, with half the batch too ({(size + 1) // 2} molecules)" if self.halved else "out of memory"
         return StudyError(where, what, do="use a smaller batch_size (--fix batch_size=…) or model, or a larger device")
 
@@ -145,7 +145,7 @@ def refuse_nan(label: str, epoch: int, model: MILTaskAttnMixerWithAux, logits: n
         return
     bad = [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
     what = f"parameter {bad[0]} became NaN or inf" if bad else "predictions or loss are NaN or inf, parameters are not"
-    raise StudyError(f"{label}, epoch {epoch}", what, do="lower lr, or check the features' range")
+    raise StudyError(f"{label}, epoch {epoch + 1}", what, do="lower lr, or check the features' range")
 
 
 def optimizer_of(models: Sequence[nn.Module], config: HPOConfig) -> torch.optim.Optimizer:

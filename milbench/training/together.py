@@ -56,7 +56,7 @@ class _Folds(Callback):
         assert isinstance(module, FoldsModule)
         for k in module.live:
             epoch = Epoch(trainer.current_epoch, module.train_loss[k], module.metrics[k])
-            self.best[k].add(epoch, f"fold {self.folds[k].number}", module.model_of(k), module.val_logits[k])
+            self.best[k].add(epoch, self.folds[k].label, module.model_of(k), module.val_logits[k])
         self.tell(trainer.current_epoch)
         module.keep(self.live)
         trainer.should_stop = trainer.should_stop or not self.live
@@ -127,6 +127,6 @@ class FoldsTrainer:
         give_back_memory()
         share = 1 / len(folds)
         return [
-            best.result(f"fold {fold.number}", module.model_of(k), saver, share)
+            best.result(fold.label, module.model_of(k), saver, share)
             for k, (fold, best) in enumerate(zip(folds, state.best, strict=True))
         ]

@@ -9,7 +9,7 @@ from rdkit.Chem import AllChem
 
 from builders import store_from_tables
 from milbench import figures
-from milbench.chem.look import look_at
+from milbench.chem.look import PARSED, look_at
 from milbench.errors import DataError
 from milbench.tasks import EUOS25
 from milbench.testing import make_tables
@@ -31,6 +31,18 @@ def test_a_table_shows_the_endpoints_that_it_has_and_says_which_it_lacks(tmp_pat
     table = look.prevalences().set_index("endpoint")
     assert table.loc[F340].to_dict() == {"positives": 1, "negatives": 0, "missing": 1, "prevalence": 1.0}
     assert look.patterns() == [((False, True), 1)]  # the molecule with a missing label makes none
+
+
+def test_smiles_that_give_no_molecule_are_said_at_once(tmp_path: Path) -> None:
+    lines = [f"M{i},{'C' * (i % 9 + 1)},0" for i in range(PARSED + 5)]
+    lines[7], lines[9], lines[-1] = "M7,C1CC,0", "M9,CC(C)(C)(C)C,0", "last,never tried,0"
+    (tmp_path / "a.csv").write_text("\n".join([f"ID,smiles,{T340}", *lines]))
+    said = "2 SMILES of the first 1,000 give no molecule and will be left out, first that of M7 (not a SMILES string)"
+    assert said in look_at(tmp_path / "a.csv", EUOS25).notes
+    (tmp_path / "b.csv").write_text(f"ID,smiles,{T340}\na,CC,0\nb,C1CC,1\n")
+    assert any(note.startswith("1 SMILES of 2 give no molecule") for note in look_at(tmp_path / "b.csv", EUOS25).notes)
+    (tmp_path / "c.csv").write_text(f"ID,smiles,{T340}\na,CC,0\n")
+    assert not any("give no molecule" in note for note in look_at(tmp_path / "c.csv", EUOS25).notes)
 
 
 def test_a_store_shows_its_molecules_and_bags(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def with_gap(molecule: int, value: float = float("nan")) -> BagData:
 def test_a_gap_among_the_training_molecules_is_named_by_fold_and_column(value: float) -> None:
     data = make_cv()
     data = MILCVData(with_gap(int(data.fold(1).train[0]), value), data.fold_of)
-    with pytest.raises(DataError, match=r"fold 1, column d3: NaN or inf among the training molecules; .*impute"):
+    with pytest.raises(DataError, match=r"fold 2, column d3: NaN or inf among the training molecules; .*impute"):
         data.fold(1)
 
 
@@ -121,7 +121,7 @@ def test_a_fold_without_any_positive_is_an_error() -> None:
     data = make_cv(bags)
     bags.raw.y[data.fold_of == 2] = 0
     with pytest.raises(
-        DataError, match=r"fold 2: no positive of any endpoint among its .* validation molecules; make other folds"
+        DataError, match=r"fold 3: no positive of any endpoint among its .* validation molecules; make other folds"
     ):
         data.fold(2)
 
@@ -133,7 +133,7 @@ def test_an_endpoint_without_positives_is_named_once(no_positives: BagData, capl
             fold = data.fold(0)
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
-    assert said[0] == "fold 0: Fluorescence_more_than_480 has no positive among the training molecules"
+    assert said[0] == "fold 1: Fluorescence_more_than_480 has no positive among the training molecules"
     assert fold.stats.prevalence[-1] == 0
     assert len(list(fold.sampler(tiny_config()))) == -(-len(fold.train) // 16)
 

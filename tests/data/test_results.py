@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milbench.data.comparison import MACRO, compare
-from milbench.data.results import LEADERBOARD, OUT_OF_FOLD, fold_note, kept, read_result, result_files, shared
+from milbench.data.results import LEADERBOARD, OUT_OF_FOLD, comparable, fold_note, kept, read_result, result_files, shared
 from milbench.data.scoreboard import board, compared
 from milbench.data.scoring import score
 from milbench.errors import DataError
@@ -48,6 +48,24 @@ def test_a_study_folder_has_the_parts_that_lie_in_it(tmp_path: Path):
     assert result_files(tmp_path) == {OUT_OF_FOLD: tmp_path / "oof.parquet"}
 
 
+def test_a_run_is_offered_for_comparison_where_it_shares_an_endpoint_and_a_molecule(tmp_path: Path):
+    ours, place = make_result(), tmp_path / "oof.parquet"
+    same = table_of(make_result(seed=1, run="b"))
+    for table, offered in (
+        (same, True),
+        (same.iloc[-1:], True),
+        (same.assign(ID=[f"other {name}" for name in same["ID"]]), False),
+        (same.rename(columns=lambda name: name.replace("pred_", "pred_another_")), False),
+    ):
+        table.to_parquet(place)
+        assert comparable(place, ours) is offered
+        if not offered:
+            with pytest.raises(DataError):
+                shared(ours, read_result(place, "b", OUT_OF_FOLD))
+    place.write_text("torn")
+    assert comparable(place, ours)  # to choose it says what is wrong with it
+
+
 def test_what_two_runs_do_not_share_is_left_out_and_counted():
     a, b = make_result(), make_result(seed=1, run="b").take(np.arange(119, 19, -1))
     b.y[0, 1] = 1 - np.nan_to_num(a.y[119, 1])
@@ -55,7 +73,7 @@ def test_what_two_runs_do_not_share_is_left_out_and_counted():
     assert (one.ids == other.ids).all() and len(one.ids) == 100
     np.testing.assert_array_equal(one.y, other.y)
     assert np.isnan(one.y[one.ids == "M119", 1]).all()
-    assert said == ("20 molecules of one run alone left out", "1 labels that the runs do not agree on left out")
+    assert said == ("20 molecules of one run alone left out", "1 label that the runs do not agree on left out")
     assert a.y[119, 1] == make_result().y[119, 1] or np.isnan(a.y[119, 1])  # what was given is as it was
 
 

@@ -145,20 +145,20 @@ def spoil_loss(patch: pytest.MonkeyPatch, spoil: Callable[[Tensor], Tensor]) -> 
 def test_a_parameter_that_becomes_nan_is_named_with_fold_and_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = iter(range(100))
     spoil_loss(monkeypatch, lambda loss: loss * (torch.nan if next(steps) == 2 else 1))  # two steps an epoch
-    with pytest.raises(StudyError, match=r"fold 2, epoch 1: parameter [\w.]+ became NaN or inf; lower lr"):
+    with pytest.raises(StudyError, match=r"fold 3, epoch 2: parameter [\w.]+ became NaN or inf; lower lr"):
         train(make_cv().fold(2))
 
 
 def test_a_loss_that_becomes_nan_is_an_error_even_where_the_parameters_survive(monkeypatch: pytest.MonkeyPatch) -> None:
     spoil_loss(monkeypatch, lambda loss: loss + torch.nan)  # its gradient is not NaN
-    with pytest.raises(StudyError, match="fold 0, epoch 0: predictions or loss are NaN or inf, parameters are not"):
+    with pytest.raises(StudyError, match="fold 1, epoch 1: predictions or loss are NaN or inf, parameters are not"):
         train(make_cv().fold(0))
 
 
 def test_features_that_overflow_are_a_finding_not_a_crash() -> None:
     data = make_cv(prescaled=True)
     data.bags.xinst[:] *= 1e37
-    with pytest.raises(StudyError, match="fold 0, epoch 0: parameter"):
+    with pytest.raises(StudyError, match="fold 1, epoch 1: parameter"):
         train(data.fold(0))
 
 

@@ -147,11 +147,11 @@ def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with short_memory(10), caplog.at_level(logging.WARNING, "milbench"):
         train()
     said = [record.message for record in caplog.records if "memory" in record.message]
-    assert said == ["fold 1, epoch 0: out of memory; goes on with 10 molecules at a time, the effective batch stays"]
+    assert said == ["fold 2, epoch 1: out of memory; goes on with 10 molecules at a time, the effective batch stays"]
 
 
 def test_a_second_time_the_training_fails_with_one_line() -> None:
-    message = r"fold 1, epoch 0: out of memory, with half the batch too \(10 molecules\); use a smaller batch_size"
+    message = r"fold 2, epoch 1: out of memory, with half the batch too \(10 molecules\); use a smaller batch_size"
     with short_memory(9) as short, pytest.raises(StudyError, match=message) as caught:
         train()
     assert short == [20, 10]
@@ -210,7 +210,7 @@ def test_a_trial_says_that_it_was_halved_and_its_later_folds_begin_so(tmp_path: 
     (trial,) = trials_of(tmp_path)
     assert short == [32]  # the first fold's first batch, and never again
     assert trial.state == TrialState.COMPLETE
-    assert trial.user_attrs["out_of_memory"] == "fold 0: 16 molecules at a time, the effective batch unchanged"
+    assert trial.user_attrs["out_of_memory"] == "fold 1: 16 molecules at a time, the effective batch unchanged"
 
 
 def test_a_trial_without_memory_fails_and_says_why(tmp_path: Path) -> None:

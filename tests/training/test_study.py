@@ -340,7 +340,7 @@ def test_a_nan_fails_its_trial_and_not_the_study(tmp_path: Path, monkeypatch: py
     runner(tmp_path).run()
     failed, *others = trials_of(tmp_path)
     assert failed.state == TrialState.FAIL
-    assert re.match(r"fold 1, epoch 0: parameter [\w.]+ became NaN", failed.user_attrs["failure"])
+    assert re.match(r"fold 2, epoch 1: parameter [\w.]+ became NaN", failed.user_attrs["failure"])
     assert [trial.state for trial in others] == [TrialState.COMPLETE, TrialState.COMPLETE]
     assert study_figures(tmp_path)[0] == {"FAIL": 1, "COMPLETE": 2}
 

@@ -153,7 +153,7 @@ def test_a_fold_that_becomes_nan_is_named(monkeypatch: pytest.MonkeyPatch) -> No
                 self.model_of(1).get_parameter("proj2d.0.weight").fill_(torch.nan)
 
     monkeypatch.setattr(FoldsModule, "training_step", step)
-    with pytest.raises(StudyError, match=r"fold 1, epoch 1: parameter [\w.]+ became NaN or inf; lower lr"):
+    with pytest.raises(StudyError, match=r"fold 2, epoch 2: parameter [\w.]+ became NaN or inf; lower lr"):
         at_once(each_fold(uneven()))
 
 
