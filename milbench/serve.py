@@ -31,6 +31,8 @@ NO_MATHJAX = (
     'src="https://cdn.jsdelivr.net/npm/mathjax-full@3.2.2/es5/tex-mml-svg.min.js"></script>'
 )
 """marimo fetches MathJax from the network for every Plotly figure unless it finds it there; text/plain is never fetched."""
+DARK_BUTTONS = '<style title="marimo-milbench">.dark.dark{--secondary:#2f3633;--secondary-foreground:#eceeed}</style>'
+"""Buttons on a dark ground, white in marimo, which hands style sheets with such a title on to its elements' own roots."""
 FOR_EVER = (b"cache-control", b"private, max-age=31536000, immutable")
 """For marimo's assets, whose names change with their content: an app that was opened once opens fast."""
 
@@ -146,7 +148,9 @@ def marimo_apps() -> Any:
     files = sorted(shipped("apps").glob("[a-z]*.py"))
     if not files:
         raise ConfigError(shipped("apps"), "holds no apps", do="install milbench again")
-    builder = marimo.create_asgi_app(quiet=True, include_code=False, show_tracebacks=True, asset_url=HOME, html_head=NO_MATHJAX)
+    builder = marimo.create_asgi_app(
+        quiet=True, include_code=False, show_tracebacks=True, asset_url=HOME, html_head=NO_MATHJAX + DARK_BUTTONS
+    )
     for file in files:
         builder = builder.with_app(path=f"/apps/{file.stem}", root=str(file))
     return builder.build()

@@ -24,6 +24,9 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 @media print{body{max-width:none}section{break-inside:avoid}}
 """
 
+_ON_PLANES = ["pan2d", "select2d", "lasso2d", "zoom2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]
+_IN_SPACE = ["pan3d", "zoom3d", "orbitRotation", "tableRotation", "resetCameraLastSave3d"]
+
 
 @dataclass(frozen=True)
 class Section:
@@ -57,9 +60,13 @@ def _contents(section: Section, title: str) -> str:
 
 
 def camera(name: str) -> dict[str, Any]:
-    """Plotly's settings: the camera above a figure saves it as <name>.png, three times as fine as the screen."""
+    """Plotly's settings: the camera above a figure saves it as <name>.png, three times as fine as the screen.
+
+    Beside it stays what brings back the first view: to zoom, drag in a plane and scroll in space.
+    """
     file = re.sub(r"[^\w.-]+", "-", name.lower()).strip("-")
-    return {"displaylogo": False, "toImageButtonOptions": {"format": "png", "filename": file, "scale": 3}}
+    image = {"format": "png", "filename": file, "scale": 3}
+    return {"displaylogo": False, "toImageButtonOptions": image, "modeBarButtonsToRemove": _ON_PLANES + _IN_SPACE}
 
 
 def _table(frame: pd.DataFrame) -> str:
