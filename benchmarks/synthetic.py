@@ -43,7 +43,7 @@ def synthetic_bags(n: int, seed: int = 0, kind: str = "1-40", n_tasks: int = 4) 
         x2d=torch.from_numpy(x2d),
         xinst=torch.from_numpy(xinst),
         offsets=torch.from_numpy(offsets),
-        conf_ids=np.arange(offsets[-1]).astype(str),
+        conf_ids=(np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))).astype("U4"),  # as `prepare` numbers them
         split=np.full(n, "train"),
         fold=np.arange(n) % FOLDS,
         raw=RawTargets(y, weights(n_tasks), aux(2), weights(2), aux(4), weights(4)),
