@@ -202,6 +202,21 @@ _QUIET = """([still, most]) => new Promise(done => {
 })"""
 
 
+def click_until(plot: Any, position: dict[str, float], shown: Any, said: str, times: int = 3) -> None:
+    """Click a place of a plot until `shown` says `said`: while a slow machine draws a plot again, a click is lost."""
+    from playwright.sync_api import expect
+
+    for _ in range(times - 1):
+        plot.click(position=position)
+        try:
+            expect(shown).to_contain_text(said, timeout=10_000)
+        except AssertionError:
+            continue
+        return
+    plot.click(position=position)
+    expect(shown).to_contain_text(said)
+
+
 def cell(page: Any, name: str) -> Any:
     """The output of a named cell; cells come one by one, so look at it with `expect`, which waits."""
     return page.locator(f"[data-cell-name={name}]")
