@@ -56,7 +56,8 @@ def choose_data(run, studies, workspace):
 
 @app.cell(hide_code=True)
 def read(part, run, store, studies):
-    mo.stop(part.value is None, ui.empty("No attention yet", "This model has no leaderboard: ask for all molecules below."))
+    _none = ui.empty(f"No attention of {run.value} yet", "It has no leaderboard: ask for all molecules below.")
+    mo.stop(part.value is None, ui.stack(mo.hstack([run, store], justify="start"), _none))
     attention = ui.or_stop(lambda: looks.read_attention(looks.attention_files(studies[run.value])[part.value]))
     view = ui.or_stop(lambda: StoreView.open(ui.root() / store.value))
     return attention, view

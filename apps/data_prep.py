@@ -19,7 +19,7 @@ with app.setup(hide_code=True):
     from milbench.number_ui import Number
     from milbench.preparation import STEPS, Preparation, files_below, folder_named, found_at, name_for
     from milbench.preparation_ui import fold_choice, prepare_settings
-    from milbench.tasks import load_tasks, write_tasks
+    from milbench.tasks import write_tasks
     from milbench.workspace import scan
 
 
@@ -72,7 +72,7 @@ def state(found_box, id_box, is_store, name_box, path, path_box, smiles_box, tas
 @app.cell(hide_code=True)
 def preparation(id_box, name_box, path, smiles_box, tasks_box):
     _flags = tasks_box.value, id_box.value, smiles_box.value
-    plan = ui.or_stop(lambda: Preparation(folder_named(ui.root(), name_box.value), path, *_flags))
+    plan = ui.or_stop(lambda: Preparation(folder_named(ui.root(), name_box.value), path, *_flags), name_box)
     return (plan,)
 
 
@@ -113,7 +113,7 @@ def look(is_store, path, plan):
     mo.stop(path.is_dir() and not is_store)
     from milbench.chem.look import look_at  # RDKit: only once there is something to look at
 
-    _tasks = ui.or_stop(lambda: load_tasks(plan.tasks or "euos25"))
+    _tasks = ui.or_stop(lambda: data_ui.endpoints(plan.tasks or "euos25"))
     seen = ui.or_stop(lambda: look_at(path, _tasks, plan.id_col or "ID", plan.smiles_col or None))
     use_them = mo.ui.run_button(label="Use them", kind="success")
     return seen, use_them

@@ -62,6 +62,7 @@ def demo_job(start_demo, stop_demo):
 @app.cell(hide_code=True)
 def what_next(found, start_demo, stop_demo):
     _here, _demo = found(), ui.job_state(ui.root() / "demo" / "job")
+    _running = sorted((s for s in _here.studies if s.state in {"queued", "running"}), key=lambda s: s.name)
     if ui.is_active(_demo):
         _next = mo.hstack([mo.md("The demo is being made. It goes on if you close this page."), stop_demo], justify="start")
     elif _demo is not None and _demo.state in {"stopped", "lost", "failed"}:
@@ -78,17 +79,16 @@ def what_next(found, start_demo, stop_demo):
     elif not _here.studies:
         _store = _here.stores[0].name
         _next = ui.empty("Your data are ready.", "Next, search for a good model.", "hpo_launch", "Launch a study", store=_store)
-    elif not _here.finals and _here.studies[0].state in {"queued", "running"}:
-        _study = _here.studies[0]
-        _far = f"{study_progress(_study)}. It goes on if you close this page."
-        _next = ui.empty("A study is running.", _far, "hpo_launch", "Watch it", study=_study.name)
+    elif not _here.finals and _running:
+        _far = f"{study_progress(_running[0])}. It goes on if you close this page."
+        _next = ui.empty(f"{_running[0].name} is running.", _far, "hpo_launch", "Watch it", study=_running[0].name)
     elif not _here.finals:
         _study = _here.studies[0].name
-        _next = ui.empty("A study is there.", "See its trials, then train the final model.", "study_review", study=_study)
+        _next = ui.empty(f"{_study} is there.", "See its trials, then train the final model.", "study_review", study=_study)
     else:
         _run, _store = _here.finals[0].name, _here.stores[0].name if _here.stores else ""
         _links = [
-            ui.go("How good is the model?", "scoreboard", run=_run),
+            *([ui.go("How good is the model?", "scoreboard", run=_run)] if _here.finals[0].study in _here.scored else []),
             ui.go("Which conformers does it look at?", "attention", run=_run),
             *(ui.go("Which hyperparameters matter?", "study_review", study=study.name) for study in _here.studies[:1]),
             ui.go("Launch another study", "hpo_launch", store=_store),

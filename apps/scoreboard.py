@@ -18,7 +18,7 @@ with app.setup(hide_code=True):
     from milbench.errors import MilbenchError
     from milbench.number_ui import Number
     from milbench.score_report import CAVEAT, readable, score_report, side_by_side
-    from milbench.workspace import name_of, scan
+    from milbench.workspace import data_of, name_of, scan, stores_for
 
 
 @app.cell(hide_code=True)
@@ -52,6 +52,13 @@ def choose_part(files, run):
     part = ui.picker("part", _parts, "Molecules", within=True)
     mo.hstack([run, part], justify="start", gap=2)
     return (part,)
+
+
+@app.cell(hide_code=True)
+def data_set(run):
+    trained_on = data_of(scan(ui.root()), ui.root() / run.value)
+    ui.dim(trained_on) if trained_on else None
+    return (trained_on,)
 
 
 @app.cell(hide_code=True)
@@ -90,7 +97,8 @@ def url(part, run):
 def at_a_glance(scores):
     _note = (
         f"Intervals: {LEVEL:.0%}, bootstrap over molecules. Grey ticks: what chance gives. ʷ weighted by sample. "
-        "Out of fold: each molecule predicted by the model that did not see it; leaderboard: the final model, reported once."
+        "Out of fold: each molecule predicted by the model that did not see it, all folds ranked together (Study: their mean); "
+        "leaderboard: the final model, reported once."
     )
     _by_part = scores.assign(series=scores["part"])
     _table = readable(_by_part).rename(columns={"run": "molecules of", "molecules": "n"})
@@ -173,7 +181,9 @@ def choose_other(files, part, result):
     _places = {title: result_files(run)[where] for title, (run, where) in files.items() if where == part.value}
     _others = [title for title, place in _places.items() if title != result.title and comparable(place, result)]
     other = ui.picker("against", ["nothing", *_others], "Compare with", within=True)
-    _none = f"No other run has {part.value} predictions of these molecules yet. {ui.go('Launch one', 'hpo_launch')}"
+    _store = next(iter(stores_for(scan(ui.root()), ui.root() / result.run)), None)
+    _launch = ui.go("Launch one", "hpo_launch", store=_store)
+    _none = f"No other run has {part.value} predictions of these molecules yet. {_launch}"
     _asked = other if _others else mo.Html(f'<p class="mb-dim">{_none}</p>')
     mo.vstack([mo.Html(ui.section("Is another run better?")), _asked])
     return (other,)
@@ -205,7 +215,7 @@ def comparison(cache, files, other, result):
 
 
 @app.cell(hide_code=True)
-def report(cache, other, read, result, files):
+def report(cache, files, other, read, result, trained_on):
     def _pairs():
         if other.value not in files:
             return []
@@ -213,7 +223,7 @@ def report(cache, other, read, result, files):
         return [(read_result(result_files(study)[where], name_of(ui.root(), study), where), result)]
 
     download = mo.download(
-        lambda: score_report(list(read.values()), _pairs(), cache).encode(),
+        lambda: score_report(list(read.values()), _pairs(), cache, trained_on).encode(),
         filename=f"scores-{result.run.replace('/', '-')}.html",
         mimetype="text/html",
         label="Report as one HTML file",

@@ -11,20 +11,18 @@ app = marimo.App(width="full", app_title="milbench · study")
 with app.setup(hide_code=True):
     import marimo as mo
 
-    from milbench import ui
+    from milbench import study_ui, ui
     from milbench.configs import parameters
     from milbench.errors import MilbenchError
-    from milbench.figures import compared_curves, fold_task_heatmap, importance_bars, slices, study_aps
+    from milbench.figures import compared_curves, importance_bars, slices, study_aps
     from milbench.launch import study_folder
     from milbench.palette import INK, task_colours
     from milbench.promote_ui import PROMISE, TAB, final_name, is_trained, next_step, reports, results
-    from milbench.review.compare import compare
     from milbench.review.importance import LEAST, importance
     from milbench.review.notes import STUDY, read_notes, write_note
     from milbench.review.promote import promotion
     from milbench.review.study import pruning_points, read_study, score_words, shown_trials
-    from milbench.review.words import counts_line, parameter_rows, score_rows, spread_rows
-    from milbench.trial_tables import rows
+    from milbench.review.words import counts_line
     from milbench.workspace import dashboard_url, study_files, study_folders
 
 
@@ -41,16 +39,22 @@ def choose(beats):
     mo.stop(not _found, ui.empty("No study yet.", "A study shows here as soon as it runs.", "hpo_launch", "Launch one"))
     study = ui.picker("study", _found, "Study")
     seen, see = mo.state("")
+    chosen, choose_trials = mo.state((0,))  # changes with the choice alone: what is typed stays while trials come in
     news_beat = ui.beat(beats, "news")
-    return news_beat, see, seen, study
+    return choose_trials, chosen, news_beat, see, seen, study
 
 
 @app.cell(hide_code=True)
-def news(news_beat, see, seen, study):
-    news_beat()
+def place(study):
     folder = ui.root() / study.value
-    ui.notice(seen, see, *study_files(folder), *reports(ui.root(), study.value))
     return (folder,)
+
+
+@app.cell(hide_code=True)
+def news(folder, news_beat, see, seen):
+    news_beat()
+    ui.notice(seen, see, *study_files(folder), *reports(ui.root(), ui.below(folder)))
+    return
 
 
 @app.cell(hide_code=True)
@@ -98,8 +102,9 @@ def trial_table(found):
 
 
 @app.cell(hide_code=True)
-def selection(found, picked):
+def selection(choose_trials, chosen, found, picked):
     trials = [int(value) for value in picked.value["trial"]] or [found.best or 0]
+    ui.update(chosen, choose_trials, tuple(trials))
     ui.remember(trials=",".join(map(str, trials)))
     return (trials,)
 
@@ -128,12 +133,7 @@ def fold_controls(found, tab, tabs):
 def folds(curve, found, metric, trials):
     ui.remember(curve=curve.selected_key, metric=metric.selected_key)
     _lines = compared_curves(found.curves, pruning_points(found), trials, curve.value, found.n_folds)
-    _maps = []
-    for _trial in trials[:4]:
-        _map = fold_task_heatmap(rows(found.folds, trial=_trial), found.tasks, metric.value)
-        _table = mo.Html(ui.plain_table(["Endpoint", "Mean ± sd of the folds"], spread_rows(found, _trial, metric.value)))
-        _maps += [mo.md(f"**Trial {_trial}**"), mo.hstack([_map, _table], widths=[2.2, 1], align="center")]
-    mo.vstack([_lines, *_maps])
+    mo.vstack([_lines, *study_ui.fold_maps(found, trials[:4], metric.value)])
     return
 
 
@@ -173,14 +173,7 @@ def what_mattered(found, tab, tabs, target):
 def two_trials(found, tab, tabs, trials):
     mo.stop(tab.value != tabs[2])
     mo.stop(len(trials) != 2, ui.empty("Tick two trials above.", "They are shown side by side, with what differs."))
-    _both = compare(found, *trials)
-    _a, _b = (f"trial {number}" for number in trials)
-    _differ = parameter_rows(_both)
-    _better = f"Folds where {_b} is better"
-    _scores = ui.plain_table(["AP, mean ± sd", _a, _b, "Difference fold by fold", _better], score_rows(_both))
-    mo.vstack(
-        [mo.Html(_scores), mo.Html(ui.plain_table([f"{len(_differ)} parameters differ", _a, _b, "Meaning"], _differ))], gap=1.5
-    )
+    study_ui.two_trials(found, *trials)
     return
 
 
@@ -188,19 +181,27 @@ def two_trials(found, tab, tabs, trials):
 def optuna(folder, tab, tabs, trials):
     mo.stop(tab.value != tabs[3])
     _link = f'<a href="{dashboard_url(ui.root(), folder)}" target="_blank">Open in a tab of its own</a>'
-    _style = "width:100%;height:46rem;border:1px solid #8885"
-    _where = dashboard_url(ui.root(), folder, trials[0])
-    mo.Html(f'{_link}<iframe title="optuna-dashboard" src="{_where}" style="{_style}"></iframe>')
+    _frame = 'title="optuna-dashboard" style="width:100%;height:46rem;border:1px solid #8885"'
+    mo.Html(f'{_link}<iframe {_frame} src="{dashboard_url(ui.root(), folder, trials[0])}"></iframe>')
     return
 
 
 @app.cell(hide_code=True)
-def note_controls(folder, tab, tabs, trials):
-    about = mo.ui.dropdown({"the study": STUDY} | {f"trial {n}": str(n) for n in trials}, value="the study", label="A note on")
-    note = mo.ui.text_area(label="Note", rows=4, full_width=True)
+def note_about(chosen, folder, tab, tabs):
+    mo.stop(tab.value != tabs[4])
+    about = mo.ui.dropdown(
+        {"the study": STUDY} | {f"trial {n}": str(n) for n in chosen()}, value="the study", label="A note on"
+    )
+    about
+    return (about,)
+
+
+@app.cell(hide_code=True)
+def note_controls(about, folder):
+    note = mo.ui.text_area(read_notes(folder).get(about.value, ""), label="Note", rows=4, full_width=True)
     keep = mo.ui.run_button(label="Keep the note")
-    mo.vstack([about, note, keep]) if tab.value == tabs[4] else None
-    return about, keep, note
+    mo.vstack([note, keep])
+    return keep, note
 
 
 @app.cell(hide_code=True)
@@ -214,11 +215,12 @@ def notes(about, folder, keep, note, tab, tabs):
 
 
 @app.cell(hide_code=True)
-def promote_controls(beats, study, tab, trials):
-    final = mo.ui.text(value=final_name(study.value, trials[0]), label="Folder", full_width=True)
-    promote = mo.ui.run_button(label=f"Train trial {trials[0]} as a final model", kind="success")
+def promote_controls(beats, chosen, study, tab):
+    _trial = chosen()[0]
+    final = mo.ui.text(value=final_name(study.value, _trial), label="Folder", full_width=True)
+    promote = mo.ui.run_button(label=f"Train trial {_trial} as a final model", kind="success")
     beat = ui.beat(beats, "final")
-    mo.vstack([mo.md(PROMISE.format(trial=trials[0])), final]) if tab.value == TAB else None
+    mo.vstack([mo.md(PROMISE.format(trial=_trial)), final]) if tab.value == TAB else None
     return beat, final, promote
 
 

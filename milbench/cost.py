@@ -53,7 +53,8 @@ class Cost:
         """What the figures take for granted."""
         return (
             f"If every trial used all epochs, one fold after the other; pruned and early-stopped trials, and folds trained "
-            f"together, are cheaper. Timed on {self.device}, as busy as it "
+            "together, are cheaper. Starting, saving and scoring a fold come on top: with small data they take longer than its "
+            f"epochs. Timed on {self.device}, as busy as it "
             "was, with every searched hyperparameter in the middle of its range: wide and deep models take longer."
         )
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import marimo as mo
 
 from milbench import ui
+from milbench.errors import ConfigError
 from milbench.figures import label_shares
 from milbench.files import read_json
+from milbench.tasks import TaskSet, load_tasks
 
 if TYPE_CHECKING:
     from milbench.chem.look import Look  # loads RDKit
@@ -19,6 +21,14 @@ FOLDS = (
     "similarity: mean Tanimoto similarity of a fold's molecules to the nearest one outside of it. near: share of them with "
     "one that is almost the same. sampled: molecules of the fold that these two were measured on."
 )
+
+
+def endpoints(text: str) -> TaskSet:
+    """The task set that is typed in the app; an error does not name the command line's flag."""
+    try:
+        return load_tasks(text)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("--tasks", "Endpoints", 1)) from error
 
 
 def ask_endpoints(seen: "Look", button: Any) -> mo.Html:
@@ -57,7 +67,7 @@ def overview(seen: "Look", path: Path) -> mo.Html:
 
 def fold_table(report: Path) -> str:
     """The folds that were made, HTML; what the columns mean stands above."""
-    folds: Sequence[Mapping[str, Any]] = read_json(report)["folds"]
+    folds: Sequence[Mapping[str, Any]] = [one | {"fold": one["fold"] + 1} for one in read_json(report)["folds"]]
     rows = [["–" if v is None else f"{v:.2f}" if isinstance(v, float) else f"{v:,}" for v in fold.values()] for fold in folds]
     columns = [name.replace("positives_", "positive ").replace("_", " ") for name in folds[0]]
     return ui.table(columns, rows, numbers=columns, caption=FOLDS)

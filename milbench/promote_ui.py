@@ -11,7 +11,7 @@ from milbench.run_config import ARTIFACT_PREFIX, FINAL_FOLDER, REPORT_FILE
 TAB = "Final model"
 PROMISE = (
     "The parameters of trial {trial} are trained once more, on the splits that the study was made on, but for an inner fold "
-    "that is held out to say when to stop; then the leaderboard is scored with that model, and reported once."
+    "that is held out to say when to stop. A leaderboard, where the data have one, is then scored with that model, once."
 )
 
 

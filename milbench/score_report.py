@@ -1,5 +1,6 @@
 """The scoreboard as one HTML file to send around: scores, curves, calibration, and runs against each other."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,12 +44,13 @@ def side_by_side(comparison: Comparison) -> pd.DataFrame:
     return verdicts(comparison.table).rename(columns={"a": comparison.a, "b": comparison.b})
 
 
-def score_report(results: Sequence[Result], pairs: Sequence[tuple[Result, Result]], cache: Path) -> str:
-    """The report on `results`, and on the comparisons `pairs`, as HTML."""
+def score_report(results: Sequence[Result], pairs: Sequence[tuple[Result, Result]], cache: Path, about: str = "") -> str:
+    """The report on `results`, and on the comparisons `pairs`, as HTML; `about`: what the runs were trained on."""
     scores = board(results, cache)
-    about = (
-        f"milbench {__version__}. Intervals: {LEVEL:.0%}, percentile bootstrap of {DRAWS:,} draws that keep the counts of "
-        "positives and negatives. ʷ: sample-weighted. A missing label is left out."
+    made = f"milbench {__version__}, {time.strftime('%Y-%m-%d')}"
+    told = (
+        f"{'. '.join(filter(None, [about, made]))}. Intervals: {LEVEL:.0%}, percentile bootstrap of {DRAWS:,} draws that keep "
+        "the counts of positives and negatives. ʷ: sample-weighted. A missing label is left out."
     )
     figures = [score_intervals(scores, metric) for metric in ("ap", "auc")]
     sections = [Section("Scores", "Grey ticks: what chance gives.", [readable(scores), *figures])]
@@ -64,4 +66,4 @@ def score_report(results: Sequence[Result], pairs: Sequence[tuple[Result, Result
         )
         shown = [side_by_side(c), *(differences(c.table, metric, (c.a, c.b)) for metric in ("AP", "ROC-AUC"))]
         sections.append(Section(f"{c.b} against {c.a}", text, shown))
-    return page("Scores", about, sections)
+    return page(f"Scores of {', '.join(dict.fromkeys(result.run for result in results))}", told, sections)

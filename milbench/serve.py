@@ -33,6 +33,8 @@ NO_MATHJAX = (
 """marimo fetches MathJax from the network for every Plotly figure unless it finds it there; text/plain is never fetched."""
 DARK_BUTTONS = '<style title="marimo-milbench">.dark.dark{--secondary:#2f3633;--secondary-foreground:#eceeed}</style>'
 """Buttons on a dark ground, white in marimo, which hands style sheets with such a title on to its elements' own roots."""
+ONE_STEP_BACK = "<script>history.pushState = history.replaceState.bind(history)</script>"
+"""Every choice is in the address, for which marimo adds a step to the browser's history; Back is to leave the app."""
 FOR_EVER = (b"cache-control", b"private, max-age=31536000, immutable")
 """For marimo's assets, whose names change with their content: an app that was opened once opens fast."""
 
@@ -149,7 +151,11 @@ def marimo_apps() -> Any:
     if not files:
         raise ConfigError(shipped("apps"), "holds no apps", do="install milbench again")
     builder = marimo.create_asgi_app(
-        quiet=True, include_code=False, show_tracebacks=True, asset_url=HOME, html_head=NO_MATHJAX + DARK_BUTTONS
+        quiet=True,
+        include_code=False,
+        show_tracebacks=True,
+        asset_url=HOME,
+        html_head=NO_MATHJAX + DARK_BUTTONS + ONE_STEP_BACK,
     )
     for file in files:
         builder = builder.with_app(path=f"/apps/{file.stem}", root=str(file))

@@ -317,12 +317,15 @@ def attempt(action: Callable[[], object]) -> mo.Html | None:
     return None
 
 
-def or_stop(make: Callable[[], Made]) -> Made:
-    """What `make` makes; an error of ours is shown in its one line instead, and the cell ends there."""
+def or_stop(make: Callable[[], Made], *mend: Any) -> Made:
+    """What `make` makes; an error of ours is shown in its one line instead, and the cell ends there.
+
+    mend: elements with which it can be mended, shown below it.
+    """
     try:
         return make()
     except MilbenchError as error:
-        said = problem(error)
+        said = stack(problem(error), *mend)
     mo.stop(True, said)
     raise AssertionError("mo.stop stops")
 

@@ -143,10 +143,22 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def stores_for(workspace: Workspace, run: Path) -> list[str]:
-    """Names of the stores, first the one that `run` was trained on."""
+    """Names of the stores with the endpoints of the one that `run` was trained on, that one first; of all, where it is gone."""
+    own = _trained_on(workspace, run)
+    alike = [store for store in workspace.stores if not own or store.tasks == own[0].tasks]
+    return list(dict.fromkeys(store.name for store in [*own, *alike]))
+
+
+def data_of(workspace: Workspace, run: Path) -> str:
+    """What `run` was trained on, in words; '' where that is not here."""
+    store = next(iter(_trained_on(workspace, run)), None)
+    return "" if store is None else f"Data set {store.name}" + (", its endpoints simulated" if store.simulated else "")
+
+
+def _trained_on(workspace: Workspace, run: Path) -> list[StoreInfo]:
+    """The stores that the address of the one that `run` was trained on can mean."""
     told = [part for part in Path(run_arguments(run).get("store") or "").parts if part not in {"/", ".", ".."}]
-    own = [store.name for store in workspace.stores if told and [*store.folder.resolve().parts][-len(told) :] == told]
-    return list(dict.fromkeys([*own, *(store.name for store in workspace.stores)]))
+    return [store for store in workspace.stores if told and [*store.folder.resolve().parts][-len(told) :] == told]
 
 
 def searches(root: Path) -> list[Path]:

@@ -21,6 +21,10 @@ def test_a_report_holds_every_score_and_needs_no_network(tmp_path: Path):
     for words in [*readable(scores)["AP"], *verdicts(compared(a, b, tmp_path).table)["difference"]]:
         assert f">{words}<" in text
     assert f">{a.title}</th>" in text and f">{b.title}</th>" in text
+    assert "<h1>Scores of a, b</h1>" in text and "simulated" not in text
+    assert "Data set x, its endpoints simulated. milbench" in score_report(
+        [a], [], tmp_path, "Data set x, its endpoints simulated"
+    )
     assert "[" in readable(scores)["AP"][0] and readable(scores)["AP"][0].endswith("ʷ")
 
 

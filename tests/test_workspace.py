@@ -15,7 +15,7 @@ import pytest
 from builders import store_from_tables
 from milbench.data.recent import signature
 from milbench.errors import StudyError
-from milbench.files import write_json
+from milbench.files import read_json, write_json
 from milbench.jobs import Job
 from milbench.run_config import FINAL_FOLDER
 from milbench.testing import make_tables
@@ -23,6 +23,7 @@ from milbench.training.storage import load_study
 from milbench.workspace import (
     clock,
     dashboard_url,
+    data_of,
     open_study,
     run_status,
     scan,
@@ -209,6 +210,20 @@ def test_the_store_of_a_run_is_the_first_to_be_offered(root: Path) -> None:
     shutil.copytree(root / "mine/store", root / "amine/store")  # ends alike, and comes first
     write_json(root / "mine/study/run_meta.json", {"arguments": {"store": "../mine/store"}})
     assert stores_for(scan(root), root / "mine/study")[0] == "mine/store"
+
+
+def test_a_run_says_what_it_was_trained_on_and_is_offered_no_data_of_other_endpoints(root: Path) -> None:
+    assert data_of(scan(root), root / "mine/study") == "Data set mine/store"
+    manifest = read_json(root / "mine/store/manifest.json")
+    shutil.copytree(root / "mine/store", root / "other")
+    write_json(root / "mine/store/manifest.json", manifest | {"provenance": {"simulated": True}})
+    assert data_of(scan(root), root / "mine/study") == "Data set mine/store, its endpoints simulated"
+    manifest["tasks"]["endpoints"][0]["name"] = "quench"
+    write_json(root / "other/manifest.json", manifest)
+    assert stores_for(scan(root), root / "mine/study") == ["mine/store"]
+    shutil.rmtree(root / "mine/store")
+    assert stores_for(scan(root), root / "mine/study") == ["other"]
+    assert data_of(scan(root), root / "mine/study") == ""
 
 
 def test_a_final_model_on_given_parameters_is_no_search(root: Path) -> None:

@@ -129,9 +129,10 @@ def _store(folder: Path) -> Look:
     molecules = read_parquet(folder / "molecules.parquet")
     names = tuple(endpoint["name"] for endpoint in manifest["tasks"]["endpoints"])
     y, sizes = read_array(folder / "target_y.npy").astype(np.float64), np.diff(read_array(folder / "offsets.npy"))
+    simulated = ["the endpoints are simulated"] * bool(manifest.get("provenance", {}).get("simulated"))
     smiles = molecules["smiles"] if "smiles" in molecules else [""] * len(molecules)
     columns = {"ID": molecules["ID"], "smiles": smiles, "split": molecules["split"], "conformers": sizes}
-    return Look(_with_labels(columns, names, y), names, names, y, sizes, tuple(manifest["notes"]))
+    return Look(_with_labels(columns, names, y), names, names, y, sizes, tuple([*manifest["notes"], *simulated]))
 
 
 def _with_labels(columns: dict[str, Any], names: tuple[str, ...], y: np.ndarray) -> pd.DataFrame:

@@ -99,6 +99,9 @@ def report_lines(store: Path) -> list[str]:
     return [*lines, *manifest["notes"], f"every row's outcome: {store / 'prepare_report.parquet'}"]
 
 
+_WORDS = {"rewritten": "SMILES made canonical"}
+
+
 def _listed(counted: dict[str, int]) -> str:
-    parts = [f"{name.replace('_', ' ')} {n}" for name, n in counted.items() if n]
+    parts = [f"{_WORDS.get(name, name.replace('_', ' '))} {n}" for name, n in counted.items() if n]
     return f" ({', '.join(parts)})" if parts else ""

@@ -17,7 +17,7 @@ def label_findings(molecules: Labelled) -> Iterator[Finding]:
     names, count = np.unique(molecules.ids.astype(str), return_counts=True)
     if (count > 1).any():
         twice = names[count > 1].tolist()
-        what = f"{len(twice):,} IDs stand on more than one row: {listed(twice, 5)}"
+        what = f"{plural(len(twice), 'ID stands', 'IDs stand')} on more than one row: {listed(twice, 5)}"
         details = {"ids": twice[:100]}
         yield Finding("ids", "error", what, "Which row is the molecule's cannot be told.", "Keep one row a molecule.", details)
     known = np.isfinite(molecules.y)

@@ -12,6 +12,7 @@ from milbench.palette import INK, OKABE_ITO, task_colours
 
 _SCALE = [[0.0, "rgba(0,114,178,0.06)"], [0.5, "rgba(0,114,178,0.55)"], [1.0, "rgb(0,114,178)"]]
 """Light to dark in one hue, on any ground."""
+_KNOWN = "★ the conformer that made it positive (known, simulated)"
 
 
 def attention_map(
@@ -48,7 +49,7 @@ def attention_map(
         at = list(conf_ids).index(chosen)
         frame = {"x0": at - 0.5, "x1": at + 0.5, "y0": -0.5, "y1": len(names) - 0.5}
         fig.add_shape(type="rect", **frame, line={"color": OKABE_ITO[1], "width": 2.5})
-    return fig
+    return remark(fig.update_layout(margin_t=34), _KNOWN) if len(i) else fig
 
 
 def clicked(points: Sequence[Mapping[str, Any]] | None, attention: np.ndarray) -> tuple[int, int] | None:
@@ -83,7 +84,7 @@ def attention_beside(table: pd.DataFrame, measure: str, attention: np.ndarray, t
     fig = figure([trace], x=measure, y="Attention", title=task, height=340)
     fig.update_yaxes(range=[0, 1.15 * max(float(attention.max(initial=0)), 1 / max(1, len(table)))])  # room for the names
     fig.add_hline(y=1 / max(1, len(table)), line={"color": INK, "dash": "dot", "width": 1.2})
-    return remark(fig, "★ the conformer that made it positive (known, simulated)") if key.any() else fig
+    return remark(fig, _KNOWN) if key.any() else fig
 
 
 def entropy_distribution(entropy: np.ndarray, names: Sequence[str]) -> go.Figure:

@@ -107,9 +107,8 @@ def score_distribution(bins: pd.DataFrame, threshold: float) -> go.Figure:
         )
     fig = figure(traces, x="Predicted probability", y="Molecules (log scale)", height=320)
     fig.update_layout(barmode="overlay", bargap=0)
-    fig.update_yaxes(
-        type="log", dtick=1, range=[-0.3, np.log10(max(2, bins[["positives", "negatives"]].to_numpy().max())) + 0.1]
-    )
+    top = np.log10(max(2, bins[["positives", "negatives"]].to_numpy().max())) + 0.1
+    fig.update_yaxes(type="log", dtick=1 if top > 2 else "D2", range=[-0.3, top])
     fig.update_xaxes(range=[-0.01, 1.01])
     return _with_threshold(fig, threshold)
 

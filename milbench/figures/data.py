@@ -63,10 +63,12 @@ def label_patterns(
         dots = {"x": at, "y": [name] * len(shown), "mode": "markers", "marker": {"size": 13, "color": paint}, "yaxis": "y2"}
         traces.append(go.Scatter(**dots, showlegend=False, hoverinfo="skip"))
     title = f"{count(rest)} molecules have rarer patterns" if rest else ""
-    fig = figure(traces, y="Molecules", title=title, height=300 + 26 * len(names))
+    fig = figure(traces, y="Molecules (log scale)", title=title, height=300 + 26 * len(names))
     fig.update_xaxes(showticklabels=False, showgrid=False, zeroline=False)
     share = 26 * len(names) / (300 + 26 * len(names))
-    fig.update_layout(yaxis={"type": "log", "domain": [share + 0.04, 1], "dtick": 1, "exponentformat": "power"})
+    top = np.log10(max((n for _, n in shown), default=1)) + 0.25
+    own = {"type": "log", "domain": [share + 0.04, 1], "range": [-0.3, top]}  # from a half: one molecule has a height
+    fig.update_layout(yaxis=own | {"dtick": 1 if top > 2 else "D2", "exponentformat": "power"})
     fig.update_layout(yaxis2={"domain": [0, share], "autorange": "reversed", "showgrid": False, "automargin": True})
     return fig
 

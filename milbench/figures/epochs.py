@@ -31,7 +31,7 @@ def trial_curves(curves: pd.DataFrame, tasks: Sequence[str], n_folds: int) -> go
             best = known["epoch"].to_numpy()[known["val_macro_ap"].to_numpy().argmax()]
             place(fig, _best(int(best) + 1), k)
     fig.update_yaxes(range=[-0.02, 1.02])
-    return whole(fig, (curves["epoch"] + 1).tolist())
+    return _from_first(fig, curves)
 
 
 def compared_curves(curves: pd.DataFrame, stops: pd.DataFrame, trials: Sequence[int], column: str, n_folds: int) -> go.Figure:
@@ -49,7 +49,13 @@ def compared_curves(curves: pd.DataFrame, stops: pd.DataFrame, trials: Sequence[
         for stop in rows(stops, trial=trial).to_dict("records"):
             at = rows(curves, trial=trial, fold=stop["fold"], epoch=stop["epoch"])
             place(fig, _cross(at, column, trial, colour), int(stop["fold"]))
-    return whole(fig, (curves["epoch"] + 1).tolist())
+    return _from_first(fig, curves)
+
+
+def _from_first(fig: go.Figure, curves: pd.DataFrame) -> go.Figure:
+    """Epochs from the first to the last of all, also in a panel whose fold has not begun."""
+    epochs = [1, 2, *(curves["epoch"] + 1).tolist()]
+    return whole(fig, epochs).update_xaxes(range=[0.5, max(epochs) + 0.5])
 
 
 def _line(part: pd.DataFrame, column: str, name: str, colour: str, *, width: float = 2.0, legend: bool) -> go.Scatter:

@@ -32,7 +32,9 @@ def history(trials: pd.DataFrame, selected: Sequence[int] = ()) -> go.Figure:
         line={"color": INK, "width": 1.5, "shape": "hv"},
         hoverinfo="skip",
     )
-    return whole(figure([best, points], x="Trial", y="Score", height=300), done["number"].tolist())
+    numbers = done["number"].tolist()
+    fig = whole(figure([best, points], x="Trial", y="Score", height=300), numbers)
+    return fig.update_xaxes(range=[min(numbers) - 0.5, max(numbers) + 0.5]) if numbers else fig
 
 
 def fold_task_heatmap(folds: pd.DataFrame, tasks: Sequence[str], metric: str = "ap") -> go.Figure:

@@ -76,6 +76,21 @@ def test_own_endpoints_are_asked_for_declared_and_then_used(page: Any, workbench
     expect(cell(page, "folds")).to_contain_text("sampled: molecules")
 
 
+def test_a_name_that_is_none_can_be_mended_where_it_was_typed(page: Any, workbench: Workbench, workspace: Path) -> None:
+    rows = [f"m{i},{'C' * (i + 1)}O,{i % 2}" for i in range(12)]
+    (workspace / "ours.csv").write_text("\n".join(["ID,smiles,Transmittance_340", *rows]))
+    open_app(page, workbench, "data_prep", source="ours.csv")
+    box = page.get_by_label("Name of the new data set")
+    for text, wrong in (("mine/v2", True), ("second", False)):
+        box.fill(text)
+        box.press("Enter")
+        expect(page.get_by_text("name: got 'mine/v2', want letters")).to_have_count(int(wrong))
+        expect(box).to_have_value(text)
+        expect(page.get_by_role("button", name="Prepare")).to_have_count(int(not wrong))
+    open_app(page, workbench, "data_prep", source="ours.csv", tasks="Quench")
+    expect(page.get_by_text("Endpoints: got 'Quench'")).to_be_visible()
+
+
 def test_a_table_without_labels_says_what_it_lacks_and_offers_nothing_to_do_with_it(
     page: Any, workbench: Workbench, workspace: Path
 ) -> None:

@@ -57,6 +57,36 @@ def test_a_note_is_kept_in_the_studys_folder(page: Any, workbench: Workbench) ->
     page.get_by_role("button", name="Keep the note").click()
     expect(cell(page, "notes")).to_contain_text("the first one that works")
     assert read_notes(workbench.root / STUDY) == {"study": "the first one that works"}
+    page.reload()
+    expect(page.get_by_label("Note", exact=True)).to_have_value("the first one that works")  # or Keep would drop it
+
+
+def test_what_is_typed_stays_while_the_study_goes_on(page: Any, workbench: Workbench) -> None:
+    for tab, box, text in (
+        ("Notes", page.get_by_label("Note", exact=True), "half a"),
+        ("Final model", page.get_by_label("Folder"), "a b"),
+    ):
+        open_app(page, workbench, "study_review", study=STUDY, trials="1", tab=tab)
+        box.fill(text)
+        box.blur()
+        before = int(re.findall(r"(\d+) trials", cell(page, "glance").inner_text())[0])
+        study = optuna.load_study(study_name=STUDY_NAME, storage=study_url(workbench.root / STUDY))
+        study.add_trial(create_trial(state=TrialState.FAIL))
+        expect(cell(page, "glance")).to_contain_text(f"{before + 1} trials")
+        page.wait_for_timeout(6000)  # a tick more
+        expect(box).to_have_value(text)
+    expect(page.get_by_text("Folder: got 'a b', want letters")).to_be_visible()
+
+
+def test_back_leaves_the_app_whatever_was_chosen_in_it(page: Any, shared_workbench: Workbench) -> None:
+    open_app(page, shared_workbench, "home")
+    page.get_by_role("link", name="Study", exact=True).click()
+    expect(cell(page, "folds")).to_contain_text("Mean ± sd of the folds")
+    look_at(page, "Parameters")
+    expect(page).to_have_url(re.compile("tab=Parameters"))
+    page.go_back()
+    expect(page).to_have_url(re.compile("/apps/home/"))
+    expect(cell(page, "studies")).to_contain_text(STUDY)
 
 
 def test_a_second_window_sees_the_same_live_study_and_has_a_selection_of_its_own(
