@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ from milbench.storage_url import STUDY_FILE
 
 STEPS = ("import", "doctor", "folds", "prepare")
 DEPTH, MOST_FILES = 4, 200
+_ROWS = 20
+"""Of a .csv, to see which columns are text."""
 _NO_STRUCTURE = {"id", "split", "plate", "well"}
 _NAME = re.compile(r"[\w][\w.\-]*")
 
@@ -140,8 +143,8 @@ def _may_hold_molecules(path: Path) -> bool:
             texts = [field.name for field in pq.read_schema(path) if _is_text(field.type)]
         elif path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8", errors="replace") as file:
-                first = next(csv.DictReader(file), None)
-            texts = None if first is None else [name for name, value in first.items() if name and not _is_number(value)]
+                first = list(islice(csv.DictReader(file), _ROWS))
+            texts = [name for row in first for name, value in row.items() if name and not _is_number(value)] if first else None
         else:
             texts = None
     except (pa.ArrowException, OSError, csv.Error):

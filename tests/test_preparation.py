@@ -122,10 +122,12 @@ def test_a_table_without_text_that_can_be_smiles_is_not_offered(tmp_path: Path) 
     for name, table in tables.items():
         table.to_csv(tmp_path / f"{name}.csv", index=False)
         table.to_parquet(tmp_path / f"{name}.parquet")
+    (tmp_path / "late.csv").write_text("ID,smiles\na,\nb,CCO\n")
     (tmp_path / "torn.parquet").write_text("torn")
     (tmp_path / "z.smi").write_text("CCO a\n")
     offered = {path.name for path in files_below(tmp_path)}
     assert offered == {f"{name}.{kind}" for name in ("own", "categories") for kind in ("csv", "parquet")} | {
+        "late.csv",
         "torn.parquet",
         "z.smi",
     }
