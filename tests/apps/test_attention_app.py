@@ -101,7 +101,7 @@ def test_a_model_without_a_leaderboard_gets_its_attention_over_all_molecules_by_
     (final / "leaderboard_attn.parquet").unlink()
     write_json(final / REPORT_FILE, {**read_json(final / REPORT_FILE), "attention": None})
     open_app(page, workbench, "attention", run=STUDY)
-    expect(cell(page, "read")).to_contain_text("No attention yet")
+    expect(cell(page, "read")).to_contain_text(f"No attention of {STUDY} yet")
     page.get_by_role("button", name="Attention over all molecules").click()
     try:
         expect(cell(page, "all_molecules")).to_contain_text("It is there", timeout=180_000)
