@@ -45,15 +45,17 @@ def choose(beats):
 
 
 @app.cell(hide_code=True)
-def place(study):
+def place(see, study):
     folder = ui.root() / study.value
-    return (folder,)
+    watched = lambda: [*study_files(folder), *reports(ui.root(), ui.below(folder))]  # noqa: E731
+    ui.noticed(see, *watched())
+    return folder, watched
 
 
 @app.cell(hide_code=True)
-def news(folder, news_beat, see, seen):
+def news(news_beat, see, seen, watched):
     news_beat()
-    ui.notice(seen, see, *study_files(folder), *reports(ui.root(), ui.below(folder)))
+    ui.notice(seen, see, *watched())
     return
 
 
@@ -189,9 +191,8 @@ def optuna(folder, tab, tabs, trials):
 @app.cell(hide_code=True)
 def note_about(chosen, folder, tab, tabs):
     mo.stop(tab.value != tabs[4])
-    about = mo.ui.dropdown(
-        {"the study": STUDY} | {f"trial {n}": str(n) for n in chosen()}, value="the study", label="A note on"
-    )
+    _trials = {f"trial {n}": str(n) for n in chosen()}
+    about = mo.ui.dropdown({"the study": STUDY} | _trials, value="the study", label="A note on")
     about
     return (about,)
 
@@ -216,11 +217,10 @@ def notes(about, folder, keep, note, tab, tabs):
 
 @app.cell(hide_code=True)
 def promote_controls(beats, chosen, study, tab):
-    _trial = chosen()[0]
-    final = mo.ui.text(value=final_name(study.value, _trial), label="Folder", full_width=True)
-    promote = mo.ui.run_button(label=f"Train trial {_trial} as a final model", kind="success")
+    final = mo.ui.text(value=final_name(study.value, chosen()[0]), label="Folder", full_width=True)
+    promote = mo.ui.run_button(label=f"Train trial {chosen()[0]} as a final model", kind="success")
     beat = ui.beat(beats, "final")
-    mo.vstack([mo.md(PROMISE.format(trial=_trial)), final]) if tab.value == TAB else None
+    mo.vstack([mo.md(PROMISE.format(trial=chosen()[0])), final]) if tab.value == TAB else None
     return beat, final, promote
 
 

@@ -251,6 +251,11 @@ def update(seen: Any, see: Any, value: Any) -> None:
         see(value)
 
 
+def noticed(see: Any, *paths: Path) -> None:
+    """What `notice` will compare with: said in the cell before those that read the paths, so that they are read once."""
+    see(signature(*paths))
+
+
 def notice(seen: Any, see: Any, *paths: Path) -> None:
     """Tell the cells that read `seen()` when one of `paths` has changed, and only then."""
     update(seen, see, signature(*paths))
