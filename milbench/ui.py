@@ -323,10 +323,7 @@ def attempt(action: Callable[[], object]) -> mo.Html | None:
 
 
 def or_stop(make: Callable[[], Made], *mend: Any) -> Made:
-    """What `make` makes; an error of ours is shown in its one line instead, and the cell ends there.
-
-    mend: elements with which it can be mended, shown below it.
-    """
+    """What `make` makes; an error of ours ends the cell, shown in its one line above what can `mend` it."""
     try:
         return make()
     except MilbenchError as error:
